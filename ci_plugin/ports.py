@@ -1,0 +1,253 @@
+"""What services need from the world, as Protocols; adapters implement them, fakes too, and one contract suite holds both (tests/contract).
+
+Only errors of ``ci_plugin.errors`` come out of an implementation. Absence is None, never an exception; None means confirmed absent
+(DESIGN.md §11.2): a well-formed 404, seen twice with the full ``Accept`` header.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from ci_plugin.errors import StagepinError
+from ci_plugin.values.credentials import Credentials
+from ci_plugin.values.digest import Digest, ImageId
+from ci_plugin.values.manifest import Descriptor, ImageConfig, Manifest
+from ci_plugin.values.pipeline import ScopeKey
+from ci_plugin.values.platform import Platform
+from ci_plugin.values.reference import Reference, Repository
+from ci_plugin.values.tree import Listing, TreeEntry
+
+CredentialSource = Callable[[str], Credentials | None]
+"""Registry host (``docker.io``, ``registry.example.com:5000``) → credentials for it alone, or None."""
+
+OutputSink = Callable[[str], None]
+"""Takes one line of what a build step printed, without its newline, foreign text as it came."""
+
+
+class Clock(Protocol):
+    """Wall clock for documents, monotonic clock for waiting."""
+
+    def now(self) -> datetime:
+        """The time in UTC, aware, whole seconds."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+class Registry(Protocol):
+    """The OCI distribution API, as thin as its callers need. Bytes are trusted only when they hash to the digest asked for."""
+
+    def resolve(self, references: Collection[Reference]) -> Mapping[Reference, Descriptor | StagepinError]:
+        """What each reference means now: one HEAD each, in parallel. A failure stands in the result (Gone, AccessDenied, Unavailable)."""
+        ...
+
+    def find_descriptor(self, reference: Reference) -> Descriptor | None:
+        """HEAD of one manifest, or None where it is confirmed absent."""
+        ...
+
+    def find_manifest(self, reference: Reference) -> Manifest | None:
+        """GET of one manifest or index, hashed, or None where it is confirmed absent."""
+        ...
+
+    def get_blob(self, repository: Repository, blob: Descriptor, limit: int) -> bytes:
+        """A blob of at most ``limit`` bytes, hashed. Raises Gone where the registry lost it."""
+        ...
+
+    def put_blob(self, repository: Repository, data: bytes) -> Digest:
+        """Upload a small blob (once); returns its digest."""
+        ...
+
+    def put_manifest(self, reference: Reference, data: bytes, media_type: str) -> Digest:
+        """PUT these exact bytes under the reference's tag or digest; returns their digest."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineImage:
+    """An image in the engine's store; ``config`` is the engine's ``Config`` object (Entrypoint, Cmd, Env, Labels, …)."""
+
+    id: ImageId
+    repo_digests: tuple[str, ...]
+    diff_ids: tuple[Digest, ...]
+    platform: Platform
+    labels: Mapping[str, str]
+    config: Mapping[str, object] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageChange:
+    """What one stage writes into the image's config; None and empty mean unchanged. ``env`` and ``labels`` are added to what is there."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    volumes: tuple[str, ...] = ()
+    expose: tuple[str, ...] = ()
+    cmd: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
+    workdir: str | None = None
+    user: str | None = None
+    healthcheck: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContextFile:
+    """One file of a build context: ``mode`` as git writes it (``100644``, ``100755``, ``120000`` with the target as data)."""
+
+    path: str
+    mode: str
+    data: bytes = field(repr=False)
+
+
+class Engine(Protocol):
+    """A Docker engine. A stream error is an error; the engine's death is Unavailable; the user's failing command is StageFailed."""
+
+    def native_platform(self) -> Platform:
+        """The platform this engine runs without emulation."""
+        ...
+
+    def find_image(self, name: str) -> EngineImage | None:
+        """An image by ID, ``name:tag`` or ``name@digest``, from the engine's own store; None where it has none."""
+        ...
+
+    def pull(self, reference: Reference) -> EngineImage:
+        """Make ``repository@digest`` present and prove it is that digest. Raises Gone, AccessDenied, Unavailable."""
+        ...
+
+    def import_rootfs(self, archive: Path | None, platform: Platform, labels: Mapping[str, str]) -> EngineImage:
+        """An image of one layer from a root filesystem tar (plain, gzip, xz, zstd); None: the empty image ``scratch`` stands for."""
+        ...
+
+    def derive(self, parent: ImageId, change: ImageChange, commands: Sequence[str] = (), output: OutputSink | None = None) -> EngineImage:
+        """A child image: run ``commands`` in one shell that stops at the first failure, then commit with the changed config.
+
+        Without commands only the config changes.
+        """
+        ...
+
+    def build(
+        self,
+        context: Iterable[ContextFile],
+        dockerfile: str,
+        *,
+        target: str | None,
+        build_args: Mapping[str, str],
+        labels: Mapping[str, str],
+        platform: Platform,
+        output: OutputSink,
+    ) -> EngineImage:
+        """Build this Dockerfile text over this context; the file is sent along, the context need not hold it."""
+        ...
+
+    def tag(self, image: ImageId, reference: Reference) -> None:
+        """Name an image ``repository:tag``."""
+        ...
+
+    def untag(self, reference: Reference) -> None:
+        """Remove the name only; absent is fine."""
+        ...
+
+    def push(self, reference: Reference) -> Digest:
+        """Push ``repository:tag``; returns the manifest digest the registry took."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredStage:
+    """A built stage in the storage. ``descriptor`` is None in ``:local``, where nothing has a manifest."""
+
+    image_id: ImageId
+    descriptor: Descriptor | None
+    config: ImageConfig
+
+
+class StagesStorage(Protocol):
+    """Where built stages live, found by the exact tag ``<stage signature>``; the port of the election (DESIGN.md §8).
+
+    No implementation has compare-and-set: ``set_if_absent`` is two calls; the election (``services/election.py``) makes it safe enough.
+    """
+
+    @property
+    def repository(self) -> Repository | None:
+        """The registry repository, or None for ``:local``."""
+        ...
+
+    def has(self, signature: str) -> bool:
+        """Whether a stage of that signature is stored: one HEAD."""
+        ...
+
+    def find(self, signature: str) -> StoredStage | None:
+        """The stored stage: one manifest and one config request, or None where it is confirmed absent."""
+        ...
+
+    def publish_unique(self, signature: str, image: ImageId) -> StoredStage:
+        """Put an image of the engine into the storage under a name of its own (``<signature>-<random>``)."""
+        ...
+
+    def set_if_absent(self, signature: str, candidate: StoredStage) -> None:
+        """Give the candidate the name ``<signature>`` unless something has it already. Writing identical bytes again is avoided."""
+        ...
+
+    def bring(self, stage: StoredStage) -> ImageId:
+        """Make a stored stage present in the engine, to build on it. Raises Gone where the registry lost its layers."""
+        ...
+
+
+class PinStore(Protocol):
+    """Where the pin file and the build record of a scope are kept for later jobs. Documents are bytes; their rules live in pins/ and records/."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it, such as ``stages storage registry.example.com/app``."""
+        ...
+
+    @property
+    def guarantee(self) -> str:
+        """One sentence: what this store promises about a single winner, and for how long it keeps it."""
+        ...
+
+    def find_pins(self, key: ScopeKey) -> bytes | None:
+        """The pin file of that scope, or None where there is confirmed to be none."""
+        ...
+
+    def create_pins(self, key: ScopeKey, document: bytes) -> None:
+        """Create if absent, as well as this store can; the caller reads again and adopts what it finds."""
+        ...
+
+    def find_record(self, key: ScopeKey) -> bytes | None:
+        """The build record of that scope, or None."""
+        ...
+
+    def put_record(self, key: ScopeKey, document: bytes) -> None:
+        """File the build record with the scope's pins; the pins are not touched."""
+        ...
+
+
+class SourceTree(Protocol):
+    """The git repository at one commit; nothing uncommitted is ever read through it."""
+
+    @property
+    def commit(self) -> str:
+        """The full commit id."""
+        ...
+
+    def find_file(self, path: str) -> bytes | None:
+        """A committed file's bytes by its path relative to the project directory, or None."""
+        ...
+
+    def listing(self) -> Listing:
+        """Every committed file below the project directory."""
+        ...
+
+    def read(self, entries: Collection[TreeEntry]) -> Mapping[str, bytes]:
+        """Blob id → bytes of these files, in one go."""
+        ...
+
+    def uncommitted(self, paths: Collection[str]) -> Sequence[str]:
+        """Which of these paths differ between the commit and the working tree; for telling people, never for input."""
+        ...

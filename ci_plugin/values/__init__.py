@@ -1,0 +1,1 @@
+"""Pure value types; standard library only. Parse once, then trust the type."""
