@@ -14,7 +14,8 @@
     └── Bug               4  a state that must not happen
 
 Rules: callers catch the class, never the text. ``temporary`` is what retries decide by.
-Every message says what was expected and what was found; ``hint`` says what to do next; ``where`` is a file and line, or the address that answered.
+Every message says what was expected and what was found; ``hint`` says what to do next;
+``where`` is a file and line, or the address that answered.
 """
 
 from __future__ import annotations

@@ -199,7 +199,10 @@ class StagesStorage(Protocol):
 
 
 class PinStore(Protocol):
-    """Where the pin file and the build record of a scope are kept for later jobs. Documents are bytes; their rules live in pins/ and records/."""
+    """Where the pin file and the build record of a scope are kept for later jobs.
+
+    Documents are bytes here; their rules live in pins/ and records/.
+    """
 
     @property
     def name(self) -> str:
