@@ -1,0 +1,113 @@
+"""The pin file: ``.stagepin/pins.json``, version 1 (schemas/pins-1.json).
+
+Parsing and formatting are inverse; the checksum is written and checked on the way and is no part of the pin set.
+"""
+
+from __future__ import annotations
+
+from ci_plugin.pins.pin_set import Origin, Pin, PinSet
+from ci_plugin.values.digest import Digest
+from ci_plugin.values.document import Node, checksum_of, open_sealed, seal
+from ci_plugin.values.pipeline import PipelineId, Scope, parse_commit
+from ci_plugin.values.platform import parse_platform
+from ci_plugin.values.reference import parse_reference
+from ci_plugin.values.timestamp import format_time, parse_time
+
+SCHEMA_VERSION = 1
+
+
+def format_pin_file(pins: PinSet) -> bytes:
+    """The document's bytes, with its checksum."""
+    return seal(_body(pins))
+
+
+def pin_checksum(pins: PinSet) -> str:
+    """``sha256:…`` of the pin file these pins make: what the build record names, and what jobs may compare."""
+    return checksum_of(_body(pins))
+
+
+def parse_pin_file(data: bytes, file: str) -> PinSet:
+    """The pin set in these bytes; ``file`` names them in errors. Raises DocumentError with the path of what is wrong."""
+    top = open_sealed(data, file, SCHEMA_VERSION)
+    top.only("schemaVersion", "tool", "scope", "pipeline", "commit", "createdAt", "images", "pins", "checksum")
+    return PinSet(
+        tool=top["tool"].text(),
+        scope=top["scope"].parse(Scope),
+        pipeline=parse_pipeline(top["pipeline"]),
+        commit=top["commit"].parse(parse_commit),
+        created_at=top["createdAt"].parse(parse_time),
+        images=tuple(item.text() for item in top["images"].items()),
+        pins=tuple(_parse_pin(item) for item in top["pins"].items()),
+    )
+
+
+def pipeline_body(pipeline: PipelineId) -> dict[str, object]:
+    """The ``pipeline`` object of pin file and build record."""
+    return {
+        "forge": pipeline.forge,
+        "host": pipeline.host,
+        "projectId": pipeline.project_id,
+        "project": pipeline.project,
+        "id": pipeline.id,
+    }
+
+
+def parse_pipeline(node: Node) -> PipelineId:
+    """The inverse of ``pipeline_body``. Raises DocumentError."""
+    node.only("forge", "host", "projectId", "project", "id")
+    if node["forge"].text() not in ("gitlab", "github", "local"):
+        raise node["forge"].error("gitlab, github or local")
+    return PipelineId(node["forge"].text(), node["host"].text(), node["projectId"].text(), node["project"].text(), node["id"].text())
+
+
+def _body(pins: PinSet) -> dict[str, object]:
+    return {
+        "schemaVersion": SCHEMA_VERSION,
+        "tool": pins.tool,
+        "scope": pins.scope.text,
+        "pipeline": pipeline_body(pins.pipeline),
+        "commit": pins.commit,
+        "createdAt": format_time(pins.created_at),
+        "images": list(pins.images),
+        "pins": [_pin_body(pin) for pin in pins.pins],
+    }
+
+
+def _pin_body(pin: Pin) -> dict[str, object]:
+    resolved: dict[str, object] = {"digest": None, "reason": pin.reason}
+    if pin.digest is not None:
+        platforms = {str(platform): str(digest) for platform, digest in sorted(pin.platforms.items())}
+        resolved = {"digest": str(pin.digest), "mediaType": pin.media_type, "size": pin.size, "platforms": platforms}
+    return {
+        "kind": "image",
+        "reference": str(pin.reference),
+        **resolved,
+        "inSignature": pin.in_signature,
+        "resolvedAt": format_time(pin.resolved_at),
+        "origin": [{"kind": place.kind, "image": place.image, "file": place.file, "line": place.line} for place in pin.origin],
+    }
+
+
+def _parse_pin(node: Node) -> Pin:
+    if node["kind"].text() != "image":
+        raise node["kind"].error("the kind image")
+    digest = node["digest"].optional(lambda value: value.parse(Digest))
+    common = ("kind", "reference", "digest", "inSignature", "resolvedAt", "origin")
+    node.only(*common, *(("reason",) if digest is None else ("mediaType", "size", "platforms")))
+    platforms = {} if digest is None else node["platforms"].members()
+    return Pin(
+        reference=node["reference"].parse(parse_reference),
+        digest=digest,
+        media_type="" if digest is None else node["mediaType"].text(),
+        size=0 if digest is None else node["size"].integer(),
+        platforms={Node(key, f"{node.path}.platforms", node.file).parse(parse_platform): v.parse(Digest) for key, v in platforms.items()},
+        in_signature=node["inSignature"].boolean(),
+        resolved_at=node["resolvedAt"].parse(parse_time),
+        origin=tuple(_parse_origin(item) for item in node["origin"].items()),
+        reason=node["reason"].text() if digest is None else "",
+    )
+
+
+def _parse_origin(node: Node) -> Origin:
+    node.only("kind", "image", "file", "line")
+    return Origin(node["kind"].text(), node["image"].text(), node["file"].text(), node["line"].optional(Node.integer))

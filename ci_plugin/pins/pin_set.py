@@ -1,0 +1,120 @@
+"""The pin set of a scope: which digest every external reference of the whole configuration means for all jobs of that scope.
+
+Rules, all pure; callers bring the time:
+
+1. One pin per normalised reference; a set is never extended.
+2. A set is ours when forge, host, project id and scope are ours; a scope asked for by name outside CI brings its own identity.
+3. In a scope of one commit (``pipeline:``, ``commit:``) the commit must be ours too.
+4. A ``local`` set is adopted for 24 hours.
+5. A reference that enters no signature may be unresolved (digest None, with a reason); it stops only what must be built on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from ci_plugin.errors import DocumentError, InputError, Location
+from ci_plugin.values.digest import Digest
+from ci_plugin.values.pipeline import PipelineId, Scope, ScopeKey
+from ci_plugin.values.platform import Platform
+from ci_plugin.values.reference import Reference
+
+LOCAL_LIFETIME = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a reference stands: ``kind`` is from, copy-from, mount-from, syntax or import; ``line`` counts from 1 or is None."""
+
+    kind: str
+    image: str
+    file: str
+    line: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """One reference and what it means in this scope. ``digest`` is what the registry serves for it: an index or a manifest.
+
+    ``platforms`` holds the manifest digest of every platform we build; ``in_signature`` whether the digest enters a stage signature.
+    """
+
+    reference: Reference
+    digest: Digest | None
+    media_type: str
+    size: int
+    platforms: Mapping[Platform, Digest]
+    in_signature: bool
+    resolved_at: datetime
+    origin: tuple[Origin, ...]
+    reason: str = ""
+
+    def manifest_digest(self, platform: Platform) -> Digest:
+        """The manifest to build on for a platform. Raises InputError where the pin has none, saying what it has."""
+        if self.digest is None:
+            message = f"expected a digest for {self.reference}, found none: {self.reason}"
+            raise InputError(message, hint="mend the reference or the access to it, then pin in a new scope", where=self.place)
+        for known, digest in self.platforms.items():
+            if known.serves(platform):
+                return digest
+        raise InputError(
+            f"expected {self.reference} to be pinned for {platform}, found {', '.join(map(str, self.platforms)) or 'no platform'}",
+            hint=f"pin with `--platform {platform}`; the pin set of a scope is never extended, so that is a new scope",
+            where=self.place,
+        )
+
+    @property
+    def place(self) -> Location | None:
+        """Where the reference stands first."""
+        return Location(self.origin[0].file, self.origin[0].line) if self.origin else None
+
+
+@dataclass(frozen=True, slots=True)
+class PinSet:
+    """All pins of one scope, sorted by reference; ``images`` names the images they were made for."""
+
+    tool: str
+    scope: Scope
+    pipeline: PipelineId
+    commit: str
+    created_at: datetime
+    images: tuple[str, ...]
+    pins: tuple[Pin, ...]
+    _by_reference: dict[Reference, Pin] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_by_reference", {pin.reference: pin for pin in self.pins})
+
+    def get(self, reference: Reference, where: Location | None = None) -> Pin:
+        """The pin of a reference. Raises InputError: a reference that was not pinned is never resolved here."""
+        pin = self._by_reference.get(reference)
+        if pin is None:
+            raise InputError(
+                f"expected {reference} among the {len(self.pins)} pins of {self.scope}, found it missing",
+                hint="pin and build must read the same configuration, commit and options; compare the two jobs, then pin in a new scope",
+                where=where,
+            )
+        return pin
+
+    def check_ours(self, key: ScopeKey, commit: str, *, by_name: bool, where: Location) -> None:
+        """Raise DocumentError unless this set belongs to the asking job; ``by_name``: the scope was asked for outside CI."""
+        self._expect("scope", key.scope.text, self.scope.text, where)
+        if not by_name:
+            for name, ours, theirs in zip(("forge", "host", "project id"), key.pipeline.identity, self.pipeline.identity, strict=True):
+                self._expect(name, ours, theirs, where)
+            if key.scope.is_one_commit:
+                self._expect("commit", commit, self.commit, where)
+
+    def is_expired(self, now: datetime) -> bool:
+        """Whether a ``local`` set is too old to adopt; sets of other scopes never are."""
+        return self.scope.is_local and now - self.created_at > LOCAL_LIFETIME
+
+    def _expect(self, name: str, expected: str, found: str, where: Location) -> None:
+        if expected != found:
+            raise DocumentError(
+                f"expected pins of {name} {expected}, found {name} {found}: they belong to another job",
+                hint=f"remove {where.file} and run `stagepin fetch`, or ask for that scope with `--scope {self.scope}`",
+                where=where,
+            )
