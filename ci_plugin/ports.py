@@ -19,6 +19,7 @@ from ci_plugin.values.manifest import Descriptor, ImageConfig, Manifest
 from ci_plugin.values.pipeline import ScopeKey
 from ci_plugin.values.platform import Platform
 from ci_plugin.values.reference import Reference, Repository
+from ci_plugin.values.tree import ContextFile as ContextFile
 from ci_plugin.values.tree import Listing, TreeEntry
 
 CredentialSource = Callable[[str], Credentials | None]
@@ -93,15 +94,6 @@ class ImageChange:
     workdir: str | None = None
     user: str | None = None
     healthcheck: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ContextFile:
-    """One file of a build context: ``mode`` as git writes it (``100644``, ``100755``, ``120000`` with the target as data)."""
-
-    path: str
-    mode: str
-    data: bytes = field(repr=False)
 
 
 class Engine(Protocol):
@@ -249,6 +241,14 @@ class SourceTree(Protocol):
 
     def read(self, entries: Collection[TreeEntry]) -> Mapping[str, bytes]:
         """Blob id → bytes of these files, in one go."""
+        ...
+
+    def archive_diff_id(self, path: str) -> Digest | None:
+        """sha256 of the decompressed tar of an archive on disk (plain, gzip, xz), committed or not; None where there is no such file."""
+        ...
+
+    def added(self, path: str) -> Sequence[ContextFile]:
+        """A file, or all files below a directory, read from disk whether committed or not; empty where there is none."""
         ...
 
     def uncommitted(self, paths: Collection[str]) -> Sequence[str]:

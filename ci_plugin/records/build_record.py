@@ -84,7 +84,6 @@ class ImageRecord:
 class BuildRecord:
     """What one scope built from its pins (``pins`` is the pin file's checksum)."""
 
-    tool: str
     scope: Scope
     pipeline: PipelineId
     commit: str

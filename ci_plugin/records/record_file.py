@@ -29,9 +29,8 @@ def record_checksum(record: BuildRecord) -> str:
 def parse_record_file(data: bytes, file: str) -> BuildRecord:
     """The build record in these bytes; ``file`` names them in errors. Raises DocumentError with the path of what is wrong."""
     top = open_sealed(data, file, SCHEMA_VERSION)
-    top.only("schemaVersion", "tool", "scope", "pipeline", "commit", "repo", "pins", "complete", "published", "images", "checksum")
+    top.only("schemaVersion", "scope", "pipeline", "commit", "repo", "pins", "complete", "published", "images", "checksum")
     return BuildRecord(
-        tool=top["tool"].text(),
         scope=top["scope"].parse(Scope),
         pipeline=parse_pipeline(top["pipeline"]),
         commit=top["commit"].parse(parse_commit),
@@ -46,7 +45,6 @@ def parse_record_file(data: bytes, file: str) -> BuildRecord:
 def _body(record: BuildRecord) -> dict[str, object]:
     return {
         "schemaVersion": SCHEMA_VERSION,
-        "tool": record.tool,
         "scope": record.scope.text,
         "pipeline": pipeline_body(record.pipeline),
         "commit": record.commit,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ci_plugin.values.canonical import Value
 
@@ -15,6 +15,15 @@ class TreeEntry:
     path: str
     mode: str
     blob: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContextFile:
+    """A file with its bytes, as a build context holds it: ``mode`` as in ``TreeEntry``; a link (``120000``) has its target as data."""
+
+    path: str
+    mode: str
+    data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

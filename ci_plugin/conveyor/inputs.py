@@ -1,0 +1,32 @@
+"""How facts become labelled inputs, and what of them people may see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from ci_plugin.conveyor.stage import Input
+from ci_plugin.values.canonical import Value
+
+
+def visible(label: str, value: str) -> Input:
+    """A fact that may be shown as it is: a reference, a digest, a path, a stage signature."""
+    return Input(label, value, value)
+
+
+def hidden(label: str, value: Value | None) -> Iterator[Input]:
+    """A text that may hold a value of the environment, where there is one: only its length is shown."""
+    if value is not None:
+        size = f"{len(value)} items" if isinstance(value, tuple) else f"{len(str(value))} characters"
+        yield Input(label, value, size)
+
+
+def pairs(label: str, values: Mapping[str, str]) -> Iterator[Input]:
+    """Named values, where there are any: the names are shown, the values are not."""
+    if values:
+        yield Input(label, tuple(sorted(values.items())), ", ".join(sorted(values)))
+
+
+def texts(label: str, values: Iterable[str] | None) -> Iterator[Input]:
+    """A list of texts, where it is given: only its length is shown."""
+    if values is not None:
+        yield from hidden(label, tuple(values))

@@ -1,0 +1,106 @@
+"""A stage: its labelled inputs, its stage signature, and what has to be done when the storage lacks it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from ci_plugin.config.model import DockerInstructions
+from ci_plugin.values.canonical import Value, sha256_hex
+from ci_plugin.values.digest import Digest
+from ci_plugin.values.reference import Reference
+from ci_plugin.values.tree import ContextFile, TreeEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One labelled fact that enters a stage signature.
+
+    ``shown`` is what people may see: the value itself for references, digests and paths; a count for text that may hold a value of the
+    environment (commands, cache versions), which never leaves the process but as a hash.
+    """
+
+    label: str
+    value: Value = field(repr=False)
+    shown: str
+
+    @property
+    def hash(self) -> str:
+        """sha256 of the value, 64 hex characters: what the build record keeps."""
+        return sha256_hex(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class FromExternal:
+    """Begin with a registry's image: ``name`` is the normalised reference, ``pinned`` the ``repository@digest`` that is pulled."""
+
+    name: Reference
+    pinned: Reference
+
+
+@dataclass(frozen=True, slots=True)
+class FromScratch:
+    """Begin with nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class FromArchive:
+    """Begin with a root filesystem; ``path`` is relative to the project directory, ``diff_id`` the sha256 of its decompressed tar."""
+
+    path: str
+    diff_id: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class FromImage:
+    """Begin with another image of the configuration, whose final stage signature is ``signature``."""
+
+    image: str
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunCommands:
+    """Run the user's commands in the parent."""
+
+    commands: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WriteConfig:
+    """Write the ``docker:`` section into the image's config."""
+
+    instructions: DockerInstructions
+
+
+@dataclass(frozen=True, slots=True)
+class BuildDockerfile:
+    """Build a Dockerfile whose references were replaced by ``repository@digest``, over exactly the files that entered the signature.
+
+    ``base`` is what the target begins with (None for scratch); ``pulled`` every pinned reference to have in the engine first.
+    Paths in ``context`` and ``added`` are relative to the context directory ``context_directory``.
+    """
+
+    text: str
+    target: str | None
+    build_args: Mapping[str, str] = field(repr=False)
+    context_directory: str
+    context: tuple[TreeEntry, ...]
+    added: tuple[ContextFile, ...]
+    base: FromExternal | None
+    pulled: tuple[Reference, ...]
+    needs_buildkit: str | None
+
+
+Work: TypeAlias = FromExternal | FromScratch | FromArchive | FromImage | RunCommands | WriteConfig | BuildDockerfile
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One link of the conveyor; ``signature`` is the exact tag it has in the stages storage."""
+
+    name: str
+    inputs: tuple[Input, ...]
+    signature: str
+    work: Work
