@@ -1,0 +1,72 @@
+"""Finds the configuration of a project and reads it: Dockerfiles given, else a file named, else what the project directory holds."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+
+from ci_plugin.config.dialects import DAPP, WERF, parse_configuration
+from ci_plugin.config.model import Configuration, DockerfileImage
+from ci_plugin.config.source import Source, decode
+from ci_plugin.config.yaml_nodes import parse_documents
+from ci_plugin.errors import ConfigError, InputError, Location
+
+CONFIG_FILES = ("werf.yaml", "werf.yml", "dappfile.yml", "dappfile.yaml")
+COMMAND_LINE = Location("--dockerfile")
+
+
+def load_configuration(
+    source: Source, project: str, *, config_file: str | None = None, dockerfiles: Sequence[DockerfileImage] = ()
+) -> Configuration:
+    """The configuration of a project; ``project`` names it where the file does not. Raises ConfigError.
+
+    Order: ``dockerfiles``, ``config_file``, the first of ``CONFIG_FILES``, a lone ``Dockerfile``.
+    """
+    if dockerfiles:
+        return Configuration.of(project, "dockerfile", None, dockerfiles)
+    if config_file is not None:
+        data = source.find_file(config_file)
+        if data is None:
+            raise ConfigError(f"expected the configuration {config_file} in the commit, found none", hint=f"git add {config_file}")
+        return _read(data, config_file, source, project)
+    for name in CONFIG_FILES:
+        if (data := source.find_file(name)) is not None:
+            return _read(data, name, source, project)
+    if source.find_file("Dockerfile") is not None:
+        image = DockerfileImage(project, "Dockerfile", Location("Dockerfile"), from_latest=True)
+        return Configuration.of(project, "dockerfile", "Dockerfile", (image,))
+    looked_for = ", ".join((*CONFIG_FILES, "Dockerfile"))
+    raise ConfigError(
+        f"expected one of {looked_for} in the commit, found none",
+        hint="git add one of them, or say --dockerfile NAME=PATH",
+    )
+
+
+def parse_dockerfile_option(text: str) -> DockerfileImage:
+    """The image in ``NAME=PATH[,context=DIR][,target=T]``. Raises InputError."""
+    name, equals, rest = text.partition("=")
+    path, *options = rest.split(",")
+    values = dict(option.partition("=")[::2] for option in options)
+    if not equals or not name or not path or set(values) - {"context", "target"} or "" in values.values():
+        raise InputError(
+            f"expected --dockerfile NAME=PATH[,context=DIR][,target=T], found {text[:200]!r}",
+            hint="for example --dockerfile api=services/api/Dockerfile,context=services/api",
+        )
+    context = posixpath.normpath(values.get("context", "."))
+    for inside in (posixpath.normpath(path), context):
+        if inside.startswith(("/", "../")) or inside == "..":
+            raise InputError(
+                f"expected a path inside the project, found {inside[:200]!r}", hint="write it relative to the project directory"
+            )
+    return DockerfileImage(name, posixpath.normpath(path), COMMAND_LINE, context, values.get("target"), from_latest=True)
+
+
+def _read(data: bytes, file: str, source: Source, project: str) -> Configuration:
+    text = decode(data, file)
+    dialect = DAPP if posixpath.basename(file).startswith("dappfile") else WERF
+    if "{{" not in text:
+        return parse_configuration(parse_documents(text, file), dialect, file, project)
+    from ci_plugin.config.template import line_map, render  # here: gotpl is imported only for a template
+
+    rendered = render(text, file, source)
+    return parse_configuration(parse_documents(rendered, file, line_map(text, rendered)), dialect, file, project)

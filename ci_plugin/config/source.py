@@ -1,0 +1,44 @@
+"""How config reads what is committed: functions and values handed in, no I/O of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ci_plugin.errors import ConfigError, Location
+
+
+@dataclass(frozen=True)
+class Source:
+    """The committed files of one project directory and what a template may know of the outside."""
+
+    find_file: Callable[[str], bytes | None]
+    """A committed file's bytes by its POSIX path relative to the project directory, or None."""
+
+    paths: Callable[[], Sequence[str]]
+    """Every committed path below the project directory."""
+
+    environment: Mapping[str, str] = field(repr=False)
+    env_name: str = ""
+    """``--env``: what ``.Env`` is in a template."""
+
+    readable_env: tuple[str, ...] | None = None
+    """Environment names a template may read; None: all that do not look like a secret."""
+
+    commit: str = ""
+
+
+def decode(data: bytes, file: str) -> str:
+    """The text of a configuration file, without a byte order mark. Raises ConfigError where it is not UTF-8 or holds a NUL."""
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ConfigError("expected UTF-8, found UTF-16", hint="save the file as UTF-8", where=Location(file, 1))
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        message = f"expected UTF-8, found the byte 0x{data[error.start]:02x}"
+        raise ConfigError(message, hint="save the file as UTF-8", where=Location(file, line)) from None
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise ConfigError("expected text, found a NUL byte", hint="is this a binary file?", where=Location(file, line))
+    return text.removeprefix("\ufeff")
