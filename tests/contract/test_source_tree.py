@@ -1,0 +1,264 @@
+"""The port SourceTree: one suite for the fake and for real git, then what only real git has to get right."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from ci_plugin.errors import InputError
+from ci_plugin.git import GitTree, open_source_tree
+from ci_plugin.ports import SourceTree
+from ci_plugin.values.tree import TreeEntry
+from tests.fakes.git_repository import ENVIRONMENT, GitRepository
+from tests.fakes.source_tree import FakeSourceTree, blob_id
+
+MakeTree = Callable[[Mapping[str, bytes], Mapping[str, str]], SourceTree]
+
+FILES = {
+    "Dockerfile": b"FROM alpine\n",
+    "app/run.sh": b"#!/bin/sh\n",
+    "app/link": b"run.sh",
+    "app/out": b"../../etc/passwd",
+    "app/absolute": b"/etc/passwd",
+    "loop": b"loop",
+    "with space\tand\nnewline": b"",
+    "latin-\udce9": b"\x00\xff",
+}
+MODES = {"app/run.sh": "100755", "app/link": "120000", "app/out": "120000", "app/absolute": "120000", "loop": "120000"}
+
+
+def write_files(repository: GitRepository, files: Mapping[str, bytes], modes: Mapping[str, str]) -> None:
+    for path, data in files.items():
+        mode = modes.get(path, "100644")
+        if mode == "120000":
+            link = repository.directory / path
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(os.fsdecode(data))
+        else:
+            repository.write(path, data, mode=0o755 if mode == "100755" else 0o644)
+
+
+def open_tree(directory: Path, **environ: str) -> GitTree:
+    return open_source_tree(directory, environ={**ENVIRONMENT, **environ})
+
+
+@pytest.fixture(params=["fake", "git"])
+def make_tree(request: pytest.FixtureRequest, tmp_path: Path) -> MakeTree:
+    def make(files: Mapping[str, bytes], modes: Mapping[str, str]) -> SourceTree:
+        if request.param == "fake":
+            return FakeSourceTree(files, modes, changed={"Dockerfile", "app/new"})
+        repository = GitRepository(tmp_path)
+        write_files(repository, files, modes)
+        repository.commit()
+        tree = open_tree(tmp_path)
+        repository.write("Dockerfile", "FROM debian\n")
+        repository.write("app/new", "")
+        return tree
+
+    return make
+
+
+@pytest.fixture
+def tree(make_tree: MakeTree) -> SourceTree:
+    return make_tree(FILES, MODES)
+
+
+def test_a_listing_holds_every_committed_file_with_mode_and_blob(tree: SourceTree) -> None:
+    expected = sorted(TreeEntry(path, MODES.get(path, "100644"), blob_id(data)) for path, data in FILES.items())
+    assert list(tree.listing()) == expected
+
+
+def test_the_commit_is_a_full_id(tree: SourceTree) -> None:
+    assert len(tree.commit) == 40
+
+
+def test_files_are_read_in_one_go_by_blob(tree: SourceTree) -> None:
+    assert tree.read(tree.listing().entries) == {blob_id(data): data for data in FILES.values()}
+    assert tree.read([]) == {}
+
+
+@pytest.mark.parametrize("path", ["Dockerfile", "./Dockerfile", "app/../Dockerfile"])
+def test_a_file_is_found_as_it_was_committed(tree: SourceTree, path: str) -> None:
+    assert tree.find_file(path) == b"FROM alpine\n"
+
+
+def test_a_link_to_a_committed_file_is_followed(tree: SourceTree) -> None:
+    assert tree.find_file("app/link") == b"#!/bin/sh\n"
+
+
+@pytest.mark.parametrize("path", ["absent", "app", "app/new", "../Dockerfile", "/etc/passwd", "app/out", "app/absolute", "loop", "."])
+def test_what_is_not_committed_in_the_project_is_not_found(tree: SourceTree, path: str) -> None:
+    assert tree.find_file(path) is None
+
+
+def test_what_differs_from_the_commit_is_named(tree: SourceTree) -> None:
+    assert tree.uncommitted(["Dockerfile", "app", "app/run.sh", "absent", "."]) == (".", "Dockerfile", "app")
+    assert tree.uncommitted([]) == ()
+
+
+def test_a_project_below_the_top_level_sees_its_own_paths_only(tmp_path: Path) -> None:
+    repository = GitRepository(tmp_path)
+    repository.write("Dockerfile", "FROM top\n")
+    repository.write("sub/deep er/Dockerfile", "FROM sub\n")
+    commit = repository.commit()
+    repository.write("Dockerfile", "FROM changed\n")
+    tree = open_tree(tmp_path / "sub" / "deep er")
+    assert (tree.top, tree.directory, tree.commit) == (tmp_path, tmp_path / "sub" / "deep er", commit)
+    assert [entry.path for entry in tree.listing()] == ["Dockerfile"]
+    assert tree.find_file("Dockerfile") == b"FROM sub\n"
+    assert tree.uncommitted(["Dockerfile", "."]) == ()
+
+
+def test_a_project_directory_that_the_commit_does_not_hold_is_empty(tmp_path: Path) -> None:
+    repository = GitRepository(tmp_path)
+    repository.commit()
+    repository.write("new/Dockerfile", "FROM alpine\n")
+    tree = open_tree(tmp_path / "new")
+    assert len(tree.listing()) == 0
+    assert tree.uncommitted(["Dockerfile"]) == ("Dockerfile",)
+
+
+def test_a_shallow_clone_with_a_detached_head_gives_the_same_listing(tmp_path: Path) -> None:
+    repository = GitRepository(tmp_path / "origin")
+    for text in "one", "two", "three":
+        repository.write("a", text)
+        commit = repository.commit(text)
+    clone = tmp_path / "clone"
+    repository.git("clone", "--quiet", "--depth=1", f"file://{repository.directory}", str(clone))
+    repository.git("-C", str(clone), "checkout", "--quiet", "--detach")
+    tree = open_tree(clone)
+    assert tree.commit == commit
+    assert tree.listing() == open_tree(repository.directory).listing()
+    assert tree.find_file("a") == b"three"
+
+
+def test_a_sha256_repository_is_read(tmp_path: Path) -> None:
+    repository = GitRepository(tmp_path, "--object-format=sha256")
+    repository.write("a", "one")
+    repository.commit()
+    tree = open_tree(tmp_path)
+    assert len(tree.commit) == 64
+    assert [len(entry.blob) for entry in tree.listing()] == [64]
+    assert tree.find_file("a") == b"one"
+
+
+def test_leaked_git_variables_answer_for_no_other_repository(tmp_path: Path) -> None:
+    ours, other = GitRepository(tmp_path / "ours"), GitRepository(tmp_path / "other")
+    ours.write("a", "ours")
+    commit = ours.commit()
+    other.write("a", "other")
+    other.commit("other")
+    git_dir = str(other.directory / ".git")
+    tree = open_tree(ours.directory, GIT_DIR=git_dir, GIT_WORK_TREE=str(other.directory), GIT_INDEX_FILE="/nonexistent", GIT_TRACE="1")
+    assert tree.commit == commit
+    assert tree.find_file("a") == b"ours"
+
+
+def test_an_ignored_file_that_is_asked_for_counts_as_uncommitted(tmp_path: Path) -> None:
+    repository = GitRepository(tmp_path)
+    repository.write(".gitignore", "secret.env\n")
+    repository.commit()
+    repository.write("secret.env", "A=1\n")
+    tree = open_tree(tmp_path)
+    assert tree.uncommitted(["secret.env", "."]) == ("secret.env",)
+
+
+def test_a_touched_file_with_the_same_bytes_is_no_change(tmp_path: Path) -> None:
+    repository = GitRepository(tmp_path)
+    repository.write("a", "one")
+    repository.commit()
+    os.utime(repository.write("a", "one"), (1, 1))
+    assert open_tree(tmp_path).uncommitted(["a"]) == ()
+
+
+def test_a_submodule_is_listed_and_its_files_are_refused(tmp_path: Path) -> None:
+    repository = GitRepository(tmp_path)
+    commit = repository.commit()
+    repository.git("update-index", "--add", "--cacheinfo", f"160000,{commit},vendor/lib")
+    repository.git("commit", "--quiet", "--message", "submodule")
+    tree = open_tree(tmp_path)
+    assert list(tree.listing()) == [TreeEntry("vendor/lib", "160000", commit)]
+    assert tree.find_file("vendor/lib") is None
+    with pytest.raises(InputError, match=r"expected a file, found the submodule 'vendor/lib'") as caught:
+        tree.read(tree.listing().entries)
+    assert ".dockerignore" in caught.value.hint
+
+
+def test_a_missing_blob_is_named_with_the_repair(tmp_path: Path) -> None:
+    repository = GitRepository(tmp_path)
+    repository.write("a", "one")
+    repository.commit()
+    blob = blob_id(b"one")
+    (tmp_path / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
+    with pytest.raises(InputError, match=rf"expected 'a' in the git repository, found its blob {blob} missing") as caught:
+        open_tree(tmp_path).find_file("a")
+    assert "git fetch --refetch" in caught.value.hint
+
+
+def test_no_repository_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"expected a git repository, found none at ") as caught:
+        open_tree(tmp_path)
+    assert caught.value.hint == "git init && git add -A && git commit -m 'first commit'"
+    assert caught.value.exit_code == 2
+
+
+def test_a_repository_without_commit_says_how_to_commit(tmp_path: Path) -> None:
+    GitRepository(tmp_path)
+    with pytest.raises(InputError, match=r"expected a git commit, found a repository without one") as caught:
+        open_tree(tmp_path)
+    assert caught.value.hint == "git add -A && git commit -m 'first commit'"
+
+
+def test_a_bare_repository_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    GitRepository(tmp_path, "--bare")
+    with pytest.raises(InputError, match=r"found: fatal: this operation must be run in a work tree") as caught:
+        open_tree(tmp_path)
+    assert "clone with a working tree" in caught.value.hint
+
+
+def test_a_missing_directory_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"expected a project directory, found none at .*absent") as caught:
+        open_tree(tmp_path / "absent")
+    assert "-C" in caught.value.hint
+
+
+def test_a_machine_without_git_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"expected the git command, found none in PATH") as caught:
+        open_tree(tmp_path, PATH=str(tmp_path))
+    assert "install git" in caught.value.hint
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a repository another owner")
+def test_a_clone_that_another_user_made_is_read(tmp_path: Path) -> None:
+    repository = GitRepository(tmp_path)
+    repository.write("a", "one")
+    repository.commit()
+    for path in (tmp_path, tmp_path / ".git"):
+        os.chown(path, 12345, 12345)
+    assert open_tree(tmp_path).find_file("a") == b"one"
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://user:secret@git.example.com/group/My App.git", "my-app"),
+        ("git@git.example.com:group/app_two.git", "app_two"),
+        ("ssh://git@git.example.com:2222/group/app/", "app"),
+        ("/srv/git/.Website..git", "website"),
+        ("https://git.example.com/group/ü.git", "the-directory"),
+    ],
+)
+def test_the_project_is_named_after_its_remote(tmp_path: Path, url: str, name: str) -> None:
+    repository = GitRepository(tmp_path / "The Directory")
+    repository.commit()
+    repository.git("config", "remote.origin.url", url)
+    assert open_tree(repository.directory).remote_name() == name
+
+
+def test_a_repository_without_remote_is_named_after_its_directory(tmp_path: Path) -> None:
+    repository = GitRepository(tmp_path / "My.App__2")
+    repository.commit()
+    assert open_tree(repository.directory).remote_name() == "my.app__2"
