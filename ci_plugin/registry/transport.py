@@ -1,0 +1,290 @@
+"""HTTP to registries: connections, TLS or not, proxies, size and time limits, redirects. Knows nothing of manifests or tokens.
+
+Rules
+- Everything is HTTPS. Loopback hosts and the hosts named insecure are tried over TLS first, then over plain HTTP where the other side
+  does not speak TLS; which one is remembered. A certificate that is not trusted is never a reason to go without TLS.
+- A redirect is followed for reading only, at most five times, never from HTTPS to HTTP, and the ``Authorization`` header stays behind
+  as soon as scheme, host or port changes (GHSA-vh4v-2xq2-g5cg).
+- Bodies are read up to a limit, within a total time, and must be as long as announced. They are never decompressed.
+- urllib3 neither retries nor redirects; what goes wrong below HTTP comes out as Unavailable.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+import time
+import urllib.request
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote, urljoin, urlsplit
+
+import urllib3
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    LocationParseError,
+    NameResolutionError,
+    NewConnectionError,
+    ProxyError,
+    ReadTimeoutError,
+    SSLError,
+)
+
+from ci_plugin import __version__
+from ci_plugin.errors import AnswerIsNo, InputError, Location, Unavailable
+
+CONNECT_SECONDS = 10.0
+IDLE_SECONDS = 15.0
+TOTAL_SECONDS = 60.0
+LONGEST_ANSWER = 4 * 1024 * 1024
+"""Bytes; what containerd and distribution take as a manifest's limit."""
+
+_DOCKER_HUB = "registry-1.docker.io"
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MOST_REDIRECTS = 5
+_CHUNK = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One HTTP answer: status, headers (names compare without case), body, and the address that gave it."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+    url: str
+
+    @property
+    def media_type(self) -> str:
+        """Content-Type without parameters, lower case; empty where there is none."""
+        return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+    @property
+    def location(self) -> Location:
+        """The address, for errors; without its query, which may hold a signed secret."""
+        return Location(self.url.partition("?")[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Proxies:
+    """Proxy addresses by scheme, and whether a ``host:port`` goes without one."""
+
+    by_scheme: Mapping[str, str]
+    bypass: Callable[[str], bool] = lambda _: False
+
+    @classmethod
+    def from_environment(cls) -> Proxies:
+        """``HTTPS_PROXY``, ``HTTP_PROXY``, ``NO_PROXY`` in either case, as urllib reads them (HTTP_PROXY not under CGI)."""
+        return cls(urllib.request.getproxies_environment(), lambda host: bool(urllib.request.proxy_bypass(host)))
+
+    def find(self, url: str) -> str | None:
+        """The proxy for this address; loopback never has one."""
+        parts = urlsplit(url)
+        if is_loopback(parts.netloc) or self.bypass(parts.netloc):
+            return None
+        proxy = self.by_scheme.get(parts.scheme) or self.by_scheme.get("all")
+        return proxy if not proxy or "://" in proxy else f"http://{proxy}"
+
+
+class Transport:
+    """Sends requests to registries over kept connections; safe to share between threads."""
+
+    def __init__(
+        self,
+        *,
+        insecure: Collection[str] = (),
+        connections: int = 16,
+        ca_file: str | None = None,
+        proxies: Proxies | None = None,
+    ) -> None:
+        self._insecure = frozenset(host.lower() for host in insecure)
+        self._connections = connections
+        self._proxies = proxies or Proxies.from_environment()
+        self._tls = _tls_context(ca_file)
+        self._pools: dict[str | None, urllib3.PoolManager] = {}
+        self._schemes: dict[str, str] = {}
+
+    def ask_registry(
+        self,
+        registry: str,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        *,
+        body: bytes | None = None,
+        limit: int = LONGEST_ANSWER,
+    ) -> Answer:
+        """One request to a registry, by its name in references; ``path`` begins with ``/v2/``.
+
+        Raises Unavailable, InputError, AnswerIsNo.
+        """
+        host = _DOCKER_HUB if registry == "docker.io" else registry
+        scheme = self._schemes.get(registry) or "https"
+        try:
+            answer = self.ask(method, f"{scheme}://{host}{path}", headers, body=body, limit=limit)
+        except _NotTls as error:
+            if not self._may_be_plain(registry):
+                raise error.as_unavailable() from None
+            scheme = "http"
+            answer = self.ask(method, f"{scheme}://{host}{path}", headers, body=body, limit=limit)
+        self._schemes[registry] = scheme
+        return answer
+
+    def ask(self, method: str, url: str, headers: Mapping[str, str], *, body: bytes | None = None, limit: int = LONGEST_ANSWER) -> Answer:
+        """One request to an address; redirects are followed for GET and HEAD. Raises Unavailable, InputError, AnswerIsNo."""
+        for _ in range(_MOST_REDIRECTS + 1):
+            answer = self.ask_once(method, url, headers, body=body, limit=limit)
+            target = answer.headers.get("Location")
+            if answer.status not in _REDIRECTS or method not in ("GET", "HEAD") or not target:
+                return answer
+            following = urljoin(url, target)
+            _check_redirect(url, following)
+            if origin_of(following) != origin_of(url):
+                headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
+            url = following
+        raise Unavailable(f"expected an answer from {host_of(url)}, found more than {_MOST_REDIRECTS} redirects", where=answer.location)
+
+    def ask_once(
+        self, method: str, url: str, headers: Mapping[str, str], *, body: bytes | None = None, limit: int = LONGEST_ANSWER
+    ) -> Answer:
+        """One request, and its answer whatever it is: redirects are not followed."""
+        sent = {"User-Agent": f"stagepin/{__version__}", "Accept-Encoding": "identity", **headers}
+        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=IDLE_SECONDS)
+        begun = time.monotonic()
+        try:
+            response = self._pool(url).request(
+                method, url, body=body, headers=sent, timeout=timeout, retries=False, redirect=False, preload_content=False
+            )
+            try:
+                data = b"" if method == "HEAD" else _read(response, url, limit, begun + TOTAL_SECONDS)
+            except BaseException:
+                response.close()
+                raise
+            response.release_conn()
+        except (HTTPError, OSError) as error:
+            raise _translate(error, url) from error
+        return Answer(response.status, response.headers, data, url)
+
+    def is_plain(self, registry: str) -> bool:
+        """Whether this registry was found to speak plain HTTP."""
+        return self._schemes.get(registry) == "http"
+
+    def _may_be_plain(self, registry: str) -> bool:
+        return self._schemes.get(registry) is None and (is_loopback(registry) or registry in self._insecure)
+
+    def _pool(self, url: str) -> urllib3.PoolManager:
+        proxy = self._proxies.find(url)
+        if proxy not in self._pools:
+            # Two threads may both make one; the loser's is dropped before it has a connection.
+            self._pools.setdefault(proxy, self._make_pool(proxy))
+        return self._pools[proxy]
+
+    def _make_pool(self, proxy: str | None) -> urllib3.PoolManager:
+        if proxy is None:
+            return urllib3.PoolManager(maxsize=self._connections, ssl_context=self._tls)
+        userinfo = urlsplit(proxy).netloc.rpartition("@")[0]
+        headers = urllib3.make_headers(proxy_basic_auth=unquote(userinfo)) if userinfo else None
+        try:
+            return urllib3.ProxyManager(proxy, maxsize=self._connections, ssl_context=self._tls, proxy_headers=headers)
+        except (HTTPError, ValueError):
+            raise InputError("expected a proxy such as http://proxy.example.com:3128 in HTTP_PROXY or HTTPS_PROXY") from None
+
+
+class _NotTls(Unavailable):
+    """The other side does not speak TLS."""
+
+    def as_unavailable(self) -> Unavailable:
+        return Unavailable(self.message, hint=self.hint, where=self.where)
+
+
+def is_loopback(netloc: str) -> bool:
+    """Whether ``host[:port]`` is localhost, 127.0.0.0/8 or ::1."""
+    host = urlsplit(f"//{netloc}").hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def origin_of(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port with its default: what credentials are bound to (RFC 6454)."""
+    parts = urlsplit(url)
+    return (parts.scheme, parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme))
+
+
+def host_of(url: str) -> str:
+    """``host[:port]`` of an address, without userinfo, for messages."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def _check_redirect(url: str, following: str) -> None:
+    try:
+        scheme = origin_of(following)[0]
+    except ValueError:
+        scheme = ""
+    allowed = ("https",) if url.startswith("https:") else ("https", "http")
+    if scheme not in allowed:
+        message = f"expected {host_of(url)} to redirect to an {' or '.join(allowed)} address, found {following[:100]!r}"
+        raise AnswerIsNo(message, where=Location(url.partition("?")[0]))
+
+
+def _tls_context(ca_file: str | None) -> ssl.SSLContext:
+    # One context for all connections: loading the certificates of the system costs more than a request.
+    context = ssl.create_default_context()
+    if ca_file:
+        try:
+            context.load_verify_locations(ca_file)
+        except (OSError, ssl.SSLError) as error:
+            raise InputError(f"expected PEM certificates, found {error}", where=Location(ca_file)) from None
+    return context
+
+
+def _read(response: urllib3.BaseHTTPResponse, url: str, limit: int, end: float) -> bytes:
+    data = bytearray()
+    while chunk := response.read1(_CHUNK, decode_content=False):
+        data += chunk
+        if len(data) > limit:
+            raise AnswerIsNo(f"expected at most {limit} bytes from {host_of(url)}, found more", where=Location(url.partition("?")[0]))
+        if time.monotonic() > end:
+            raise Unavailable(f"expected the whole answer from {host_of(url)} within {TOTAL_SECONDS:.0f} s, found {len(data)} bytes of it")
+    announced = response.headers.get("Content-Length", "")
+    if announced.isdecimal() and int(announced) != len(data):
+        raise Unavailable(f"expected {announced} bytes from {host_of(url)}, found {len(data)} before the connection ended")
+    return bytes(data)
+
+
+def _translate(error: Exception, url: str) -> Unavailable | InputError:
+    host, where = host_of(url), Location(url.partition("?")[0])
+    cause = error.args[0] if isinstance(error, SSLError) and error.args else error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        message = f"expected {host} to have a certificate this machine trusts, found: {cause.verify_message}"
+        return InputError(message, hint="name the certificate authority of the registry with a CA file", where=where)
+    if isinstance(error, SSLError):
+        hint = f"if {host} speaks plain HTTP, name it as an insecure registry"
+        return _NotTls(f"expected {host} to speak TLS, found: {_reason(error)}", hint=hint, where=where)
+    if isinstance(error, LocationParseError):
+        return InputError(f"expected the address of a registry, found {host!r}", where=where)
+    hint = f"is {host} up and reachable from this machine?"
+    return Unavailable(f"expected an answer from {host}, found: {_reason(error)}", hint=hint, where=where)
+
+
+def _reason(error: BaseException) -> str:
+    """What happened, in words; urllib3's own texts carry object addresses."""
+    named: list[tuple[type[BaseException], str]] = [
+        (NameResolutionError, "its name does not resolve"),
+        (ConnectTimeoutError, f"no connection within {CONNECT_SECONDS:.0f} s"),
+        (ReadTimeoutError, f"no answer within {IDLE_SECONDS:.0f} s"),
+        (ProxyError, "the proxy could not be used"),
+    ]
+    for kind, words in named:
+        if isinstance(error, kind):
+            return words
+    chain: BaseException | None = error
+    while chain is not None:
+        if isinstance(chain, OSError) and chain.strerror:
+            return chain.strerror.lower()
+        chain = chain.__cause__ or chain.__context__
+    return "no connection" if isinstance(error, NewConnectionError) else "the connection was cut"
