@@ -1,0 +1,122 @@
+"""Pin file and build record in the stages storage: ``ports.PinStore`` over a registry.
+
+One OCI artifact per scope under the tag ``stagepin-<12 hex>`` (image-spec v1.1, manifest.md, "Guidelines for Artifact Usage"): an empty
+config, one layer with the pin file and, once there is one, a second with the build record. The layers are titled, so that any OCI tool
+fetches them as ``pins.json`` and ``build.json``. A record is added by replacing the manifest; the pins' layer stays what it is.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ci_plugin.errors import AccessDenied, AnswerIsNo, DocumentError, Location
+from ci_plugin.ports import Registry
+from ci_plugin.values.canonical import canonical_json
+from ci_plugin.values.digest import Digest
+from ci_plugin.values.manifest import OCI_MANIFEST, Manifest
+from ci_plugin.values.pipeline import ScopeKey
+from ci_plugin.values.reference import Reference, Repository
+
+ARTIFACT_TYPE = "application/vnd.stagepin.scope.v1+json"
+PINS_TYPE = "application/vnd.stagepin.pins.v1+json"
+RECORD_TYPE = "application/vnd.stagepin.record.v1+json"
+LONGEST_DOCUMENT = 16 * 1024 * 1024
+"""Bytes of a pin file or build record."""
+
+_EMPTY = b"{}"
+_EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+_TITLE = "org.opencontainers.image.title"
+
+
+class RegistryPinStore:
+    """The pins and records kept in one repository."""
+
+    def __init__(self, repository: Repository, registry: Registry) -> None:
+        self._repository = repository
+        self._registry = registry
+
+    @property
+    def name(self) -> str:
+        """``stages storage REPOSITORY``."""
+        return f"stages storage {self._repository}"
+
+    @property
+    def guarantee(self) -> str:
+        """What may be relied on."""
+        return (
+            "a registry has no compare-and-set: there is one winner as long as one pin job of the scope writes at a time, "
+            "all later jobs read the same tag, and it is kept until somebody deletes that tag"
+        )
+
+    def find_pins(self, key: ScopeKey) -> bytes | None:
+        """The pin file, or None where there is confirmed to be none. Raises DocumentError where the tag holds something else."""
+        manifest = self._find(key)
+        if manifest is None:
+            return None
+        pins = self._read(manifest, PINS_TYPE)
+        if pins is None:
+            raise self._foreign(key, "no pin file in it")
+        return pins
+
+    def create_pins(self, key: ScopeKey, document: bytes) -> None:
+        """File the pins unless the scope has some; a refused write counts as "somebody was first" if one was."""
+        reference = self._reference(key)
+        if self._registry.find_descriptor(reference):
+            return
+        layer = self._upload(document, PINS_TYPE, "pins.json")
+        config = self._registry.put_blob(self._repository, _EMPTY)
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "artifactType": ARTIFACT_TYPE,
+            "config": {"mediaType": _EMPTY_TYPE, "digest": str(config), "size": len(_EMPTY)},
+            "layers": [layer],
+        }
+        try:
+            self._registry.put_manifest(reference, canonical_json(manifest), OCI_MANIFEST)
+        except (AnswerIsNo, AccessDenied):
+            if self._registry.find_descriptor(reference) is None:
+                raise
+
+    def find_record(self, key: ScopeKey) -> bytes | None:
+        """The build record, or None where the scope has none."""
+        manifest = self._find(key)
+        return self._read(manifest, RECORD_TYPE) if manifest else None
+
+    def put_record(self, key: ScopeKey, document: bytes) -> None:
+        """File the record beside the pins. Raises DocumentError where the scope has no pins."""
+        manifest = self._find(key)
+        if manifest is None:
+            message = f"expected the pins of scope {key.scope} in the {self.name} to file the build record with, found none"
+            raise DocumentError(message, hint="run `stagepin pin` in this scope first", where=Location(str(self._reference(key))))
+        layer = self._upload(document, RECORD_TYPE, "build.json")
+        body: dict[str, Any] = json.loads(manifest.data)
+        body["layers"] = [*(kept for kept in body["layers"] if kept["mediaType"] != RECORD_TYPE), layer]
+        data = canonical_json(body)
+        # Writing the same bytes again would make readers see errors for a moment and change nothing.
+        if not manifest.descriptor.digest.matches(data):
+            self._registry.put_manifest(self._reference(key), data, OCI_MANIFEST)
+
+    def _reference(self, key: ScopeKey) -> Reference:
+        return self._repository.tagged(f"stagepin-{key.short_hash}")
+
+    def _find(self, key: ScopeKey) -> Manifest | None:
+        manifest = self._registry.find_manifest(self._reference(key))
+        if manifest and (manifest.descriptor.media_type != OCI_MANIFEST or json.loads(manifest.data).get("artifactType") != ARTIFACT_TYPE):
+            raise self._foreign(key, f"a manifest of {manifest.descriptor.media_type} that is none")
+        return manifest
+
+    def _read(self, manifest: Manifest, media_type: str) -> bytes | None:
+        layer = next((layer for layer in manifest.layers if layer.media_type == media_type), None)
+        return self._registry.get_blob(self._repository, layer, LONGEST_DOCUMENT) if layer else None
+
+    def _upload(self, document: bytes, media_type: str, title: str) -> dict[str, Any]:
+        if len(document) > LONGEST_DOCUMENT:
+            raise DocumentError(f"expected a {title} of at most {LONGEST_DOCUMENT} bytes, found {len(document)}")
+        digest: Digest = self._registry.put_blob(self._repository, document)
+        return {"mediaType": media_type, "digest": str(digest), "size": len(document), "annotations": {_TITLE: title}}
+
+    def _foreign(self, key: ScopeKey, found: str) -> DocumentError:
+        hint = "somebody else wrote this tag; remove it, or use another repository"
+        return DocumentError(f"expected a pin set of stagepin, found {found}", hint=hint, where=Location(str(self._reference(key))))
