@@ -91,10 +91,11 @@ def read_document(path: Path) -> bytes | None:
         if path.is_symlink():
             raise _no_regular_file(path, "a symbolic link") from None
         raise _refused(path, error) from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise _no_regular_file(path, _kind(status.st_mode))
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise _no_regular_file(path, _kind(status.st_mode))
         data = file.read(LARGEST_DOCUMENT + 1)
     if len(data) > LARGEST_DOCUMENT:
         raise DocumentError(
