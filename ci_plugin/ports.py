@@ -141,7 +141,7 @@ class Engine(Protocol):
         ...
 
     def untag(self, reference: Reference) -> None:
-        """Remove the name only; absent is fine."""
+        """Remove the name; absent is fine. As Docker has it, an image that loses its last name, and is no parent, goes with it."""
         ...
 
     def push(self, reference: Reference) -> Digest:
@@ -223,6 +223,36 @@ class PinStore(Protocol):
         ...
 
 
+class Workspace(Protocol):
+    """The ``.stagepin/`` directory: what a job has at hand and hands on as a CI artifact."""
+
+    @property
+    def pins_path(self) -> Path:
+        """Where the pin file is, for messages."""
+        ...
+
+    @property
+    def record_path(self) -> Path:
+        """Where the build record is, for messages."""
+        ...
+
+    def read_pins(self) -> bytes | None:
+        """The pin file's bytes, or None."""
+        ...
+
+    def read_record(self) -> bytes | None:
+        """The build record's bytes, or None."""
+        ...
+
+    def write_pins(self, data: bytes) -> None:
+        """Replace the pin file, whole or not at all."""
+        ...
+
+    def write_record(self, data: bytes) -> None:
+        """Replace the build record, whole or not at all."""
+        ...
+
+
 class SourceTree(Protocol):
     """The git repository at one commit; nothing uncommitted is ever read through it."""
 
@@ -241,14 +271,6 @@ class SourceTree(Protocol):
 
     def read(self, entries: Collection[TreeEntry]) -> Mapping[str, bytes]:
         """Blob id → bytes of these files, in one go."""
-        ...
-
-    def archive_diff_id(self, path: str) -> Digest | None:
-        """sha256 of the decompressed tar of an archive on disk (plain, gzip, xz), committed or not; None where there is no such file."""
-        ...
-
-    def added(self, path: str) -> Sequence[ContextFile]:
-        """A file, or all files below a directory, read from disk whether committed or not; empty where there is none."""
         ...
 
     def uncommitted(self, paths: Collection[str]) -> Sequence[str]:

@@ -306,7 +306,7 @@ def _processes_naming(text: str) -> list[int]:
 
 
 def _unmount_below(*directories: Path) -> None:
-    """Unmount these (the engine mounts its data root on itself) and everything below, deepest first; lazily, because a dying container may still hold it."""
+    """Unmount these (the engine mounts its data root on itself) and all below, deepest first, even if a dying container holds them."""
     prefixes = tuple(f"{directory}/" for directory in directories)
     points = [line.split(" ")[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     for point in sorted((point for point in points if f"{point}/".startswith(prefixes)), reverse=True):

@@ -1,0 +1,98 @@
+"""The connection to an engine: made at the first use, negotiated, and refused with a sentence where there is none.
+
+The only place that makes a docker-py client. Which engine: the address given, else ``DOCKER_HOST``, else the default socket;
+TLS by ``DOCKER_TLS_VERIFY`` and ``DOCKER_CERT_PATH``, as the docker command has it. docker-py's own credentials and proxies are never used.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ci_plugin.engine.failures import shorten
+from ci_plugin.errors import InputError
+
+if TYPE_CHECKING:
+    from docker import APIClient, TLSConfig
+
+DEFAULT_DOCKER_HOST = "unix:///var/run/docker.sock"
+_FIRST_ANSWER_SECONDS = 4
+_ANSWER_SECONDS = 600
+"""A commit or the last step of a push says nothing for minutes when layers are large."""
+OLDEST_API = (1, 30)
+
+
+class EngineConnection:
+    """One engine, connected to when first asked for; safe to share between threads."""
+
+    def __init__(self, docker_host: str | None, environ: Mapping[str, str], api_version: str = "auto") -> None:
+        self.address = docker_host or environ.get("DOCKER_HOST") or DEFAULT_DOCKER_HOST
+        self._environ = environ
+        self._api_version = api_version
+        self._lock = threading.Lock()
+        self._client: APIClient | None = None
+
+    @property
+    def api(self) -> APIClient:
+        """The low-level client. Raises InputError where no engine answers, or one that is too old."""
+        with self._lock:
+            if self._client is None:
+                self._client = self._connect()
+            return self._client
+
+    @property
+    def api_version(self) -> tuple[int, int]:
+        """The version both sides speak, such as (1, 41)."""
+        major, _, minor = self.api.api_version.partition(".")
+        return int(major), int(minor)
+
+    def is_alive(self) -> bool:
+        """Whether the engine answers a ping now."""
+        from docker.errors import DockerException
+        from requests import RequestException
+
+        try:
+            return bool(self.api.ping())
+        except (DockerException, RequestException, OSError):
+            return False
+
+    def _connect(self) -> APIClient:
+        from docker import APIClient
+        from docker.errors import DockerException, InvalidVersion
+        from requests import RequestException
+
+        try:
+            client = APIClient(self.address, version=self._api_version, timeout=_FIRST_ANSWER_SECONDS, tls=self._tls() or False)
+            found = client.ping() and client.api_version
+        except InvalidVersion as error:
+            raise self._too_old(shorten(str(error))) from error
+        except (DockerException, RequestException, OSError, ValueError) as error:
+            raise InputError(
+                f"no Docker engine reachable at {self.address}: expected an answer, found {shorten(_reason(error))}",
+                hint="start an engine, set DOCKER_HOST, or ask for the right to its socket; `stagepin doctor` shows what works here",
+            ) from error
+        if tuple(int(part) for part in str(found).split(".")[:2]) < OLDEST_API:
+            raise self._too_old(f"API {found}")
+        client.timeout = _ANSWER_SECONDS
+        return client
+
+    def _too_old(self, found: str) -> InputError:
+        oldest = ".".join(map(str, OLDEST_API))
+        message = f"expected an engine of API {oldest} (Docker 17.06) or newer at {self.address}, found {found}"
+        return InputError(message, hint="use a newer engine; 20.10 is the oldest that is tested")
+
+    def _tls(self) -> TLSConfig | None:
+        from docker import TLSConfig
+
+        if not self._environ.get("DOCKER_TLS_VERIFY"):
+            return None
+        path = self._environ.get("DOCKER_CERT_PATH") or f"{self._environ.get('HOME', '')}/.docker"
+        return TLSConfig(client_cert=(f"{path}/cert.pem", f"{path}/key.pem"), ca_cert=f"{path}/ca.pem", verify=True)
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost cause's text: docker-py wraps "permission denied" four times."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    return str(error) or type(error).__name__
