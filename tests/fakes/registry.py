@@ -33,7 +33,7 @@ from ci_plugin.values.manifest import DOCKER_INDEX, DOCKER_MANIFEST, MEDIA_TYPES
 from ci_plugin.values.platform import parse_platform
 
 TOKEN = "fake-token-"
-_CONFIG_TYPES = {
+_BLOB_TYPES = {
     DOCKER_MANIFEST: ("application/vnd.docker.container.image.v1+json", "application/vnd.docker.image.rootfs.diff.tar.gzip"),
     OCI_MANIFEST: ("application/vnd.oci.image.config.v1+json", "application/vnd.oci.image.layer.v1.tar+gzip"),
 }
@@ -88,6 +88,38 @@ class Fault:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class ImageBytes:
+    """An image as a registry keeps it: the manifest and the blobs it names, config first."""
+
+    manifest: bytes
+    media_type: str
+    blobs: tuple[bytes, ...]
+
+    @property
+    def digest(self) -> Digest:
+        """The manifest's digest."""
+        return Digest.of(self.manifest)
+
+
+def make_image(
+    *, labels: Mapping[str, str] | None = None, platform: str = "linux/amd64", seed: str = "1", media_type: str = DOCKER_MANIFEST
+) -> ImageBytes:
+    """An image of one small layer whose content ``seed`` decides; the same arguments give the same bytes."""
+    layer = _layer(seed)
+    parsed = parse_platform(platform)
+    config: dict[str, Any] = {"os": parsed.os, "architecture": parsed.architecture, "config": {"Labels": dict(labels or {})}}
+    config |= {"variant": parsed.variant} if parsed.variant else {}
+    config |= {"rootfs": {"type": "layers", "diff_ids": [str(Digest.of(layer))]}}
+    blobs = (json.dumps(config).encode(), gzip.compress(layer, mtime=0))
+    described = [
+        {"mediaType": kind, "digest": str(Digest.of(blob)), "size": len(blob)}
+        for kind, blob in zip(_BLOB_TYPES[media_type], blobs, strict=True)
+    ]
+    manifest = {"schemaVersion": 2, "mediaType": media_type, "config": described[0], "layers": described[1:]}
+    return ImageBytes(json.dumps(manifest).encode(), media_type, blobs)
+
+
 @dataclass(slots=True)
 class _Answer:
     status: int
@@ -132,20 +164,10 @@ class FakeRegistry:
         media_type: str = DOCKER_MANIFEST,
     ) -> Digest:
         """Store an image of one layer, whose content ``seed`` decides; returns its manifest digest."""
-        layer = _layer(seed)
-        parsed = parse_platform(platform)
-        config: dict[str, Any] = {"os": parsed.os, "architecture": parsed.architecture}
-        config |= {"variant": parsed.variant} if parsed.variant else {}
-        config |= {"config": {"Labels": dict(labels or {})}}
-        config |= {"rootfs": {"type": "layers", "diff_ids": [str(Digest.of(layer))]}}
-        config_type, layer_type = _CONFIG_TYPES[media_type]
-        manifest = {
-            "schemaVersion": 2,
-            "mediaType": media_type,
-            "config": self._descriptor(json.dumps(config).encode(), config_type),
-            "layers": [self._descriptor(gzip.compress(layer, mtime=0), layer_type)],
-        }
-        return self.put_manifest(repository, tag, json.dumps(manifest).encode(), media_type)
+        image = make_image(labels=labels, platform=platform, seed=seed, media_type=media_type)
+        with self._lock:
+            self.blobs |= {str(Digest.of(blob)): blob for blob in image.blobs}
+        return self.put_manifest(repository, tag, image.manifest, media_type)
 
     def put_index(
         self, repository: str, tag: str | None, children: Mapping[str, Digest], *, media_type: str = OCI_INDEX, attestation: bool = False
@@ -297,11 +319,6 @@ class FakeRegistry:
         self._tokens[token] = request.scopes or form.get("scope", [""])[0].split()
         return _Answer(200, {"Content-Type": "application/json"}, json.dumps({"token": token, "expires_in": 60}).encode())
 
-    def _descriptor(self, data: bytes, media_type: str) -> dict[str, Any]:
-        digest = str(Digest.of(data))
-        self.blobs[digest] = data
-        return {"mediaType": media_type, "digest": digest, "size": len(data)}
-
 
 class _Server(ThreadingHTTPServer):
     request_queue_size = 128
@@ -362,4 +379,4 @@ def _layer(seed: str) -> bytes:
     return data.getvalue()
 
 
-__all__ = ["DOCKER_INDEX", "DOCKER_MANIFEST", "OCI_INDEX", "OCI_MANIFEST", "FakeRegistry", "Fault", "Request"]
+__all__ = ["DOCKER_INDEX", "DOCKER_MANIFEST", "OCI_INDEX", "OCI_MANIFEST", "FakeRegistry", "Fault", "ImageBytes", "Request", "make_image"]

@@ -1,0 +1,51 @@
+"""A registry client for tests: real HTTP, nobody waits, no proxy; and how a test pushes an image through it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import UTC, datetime
+
+from ci_plugin.ports import CredentialSource
+from ci_plugin.registry.client import RegistryClient
+from ci_plugin.registry.transport import Proxies
+from ci_plugin.values.digest import Digest
+from ci_plugin.values.reference import Reference
+from tests.fakes.registry import ImageBytes
+
+
+class WaitlessClock:
+    """Counts the seconds it was asked to sleep and returns at once."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+
+    def now(self) -> datetime:
+        return datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+    def sleep(self, seconds: float) -> None:
+        self.waits.append(seconds)
+
+
+def no_credentials(registry: str) -> None:
+    """A credential source that has none."""
+
+
+def make_client(
+    credentials: CredentialSource = no_credentials,
+    *,
+    clock: WaitlessClock | None = None,
+    insecure: Collection[str] = (),
+    deadline: float = 60.0,
+    ca_file: str | None = None,
+) -> RegistryClient:
+    """A client that does not wait and knows no proxy."""
+    return RegistryClient(
+        credentials, clock=clock or WaitlessClock(), insecure=insecure, deadline=deadline, ca_file=ca_file, proxies=Proxies({})
+    )
+
+
+def push_image(client: RegistryClient, reference: Reference, image: ImageBytes) -> Digest:
+    """Blobs, then the manifest under the reference's tag; its digest."""
+    for blob in image.blobs:
+        client.put_blob(reference.repository, blob)
+    return client.put_manifest(reference, image.manifest, image.media_type)
