@@ -1,0 +1,109 @@
+"""The files of both CI platforms: the platforms' own schemas accept them, and the GitLab template keeps what it promises."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import ci_plugin
+from tests.e2e.own_source import ROOT
+
+TEMPLATE = ROOT / "templates" / "stagepin.yml"
+EXAMPLE_WORKFLOW = ROOT / "examples" / "github-workflow.yml"
+TYPES = {"string": str, "array": list, "boolean": bool, "number": int}
+
+
+def _template() -> tuple[dict[str, Any], str]:
+    """The inputs of the template, and the text of its jobs: two YAML documents in one file."""
+    header, jobs = TEMPLATE.read_text("utf-8").split("\n---\n")
+    return yaml.safe_load(header)["spec"]["inputs"], jobs
+
+
+def _jobs() -> dict[str, Any]:
+    """The jobs with every input at its default, as GitLab puts them together."""
+    inputs, text = _template()
+    for name, declared in inputs.items():
+        default = declared["default"]
+        text = text.replace(f"$[[ inputs.{name} ]]", default if isinstance(default, str) else json.dumps(default))
+    jobs: dict[str, Any] = yaml.safe_load(text)
+    return jobs
+
+
+def _validate(schema: str, file: Path, *options: str) -> None:
+    program = Path(sys.executable).with_name("check-jsonschema")
+    done = subprocess.run([program, "--builtin-schema", f"vendor.{schema}", *options, file], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_githubs_schema_accepts_the_action() -> None:
+    _validate("github-actions", ROOT / "action.yml")
+
+
+def test_githubs_schema_accepts_the_example_workflow() -> None:
+    _validate("github-workflows", EXAMPLE_WORKFLOW)
+
+
+def test_gitlabs_schema_accepts_the_example_pipeline() -> None:
+    _validate("gitlab-ci", ROOT / ".gitlab-ci.example.yml", "--data-transform", "gitlab-ci")
+
+
+def test_gitlabs_schema_accepts_the_jobs_of_the_template(tmp_path: Path) -> None:
+    jobs = tmp_path / "jobs.yml"
+    jobs.write_text(json.dumps(_jobs()), "utf-8")
+    _validate("gitlab-ci", jobs, "--data-transform", "gitlab-ci")
+
+
+@pytest.mark.parametrize("file", [ROOT / "action.yml", EXAMPLE_WORKFLOW], ids=lambda file: str(file.name))
+def test_an_audit_of_the_github_files_finds_nothing(file: Path, tmp_path: Path) -> None:
+    audited = tmp_path / ("action.yml" if file.name == "action.yml" else ".github/workflows/stagepin.yml")
+    audited.parent.mkdir(parents=True, exist_ok=True)
+    audited.write_bytes(file.read_bytes())
+    program = Path(sys.executable).with_name("zizmor")
+    done = subprocess.run([program, "--offline", "--persona", "pedantic", tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_input_of_the_template_says_what_it_is_and_has_a_default_of_its_type() -> None:
+    inputs, _ = _template()
+    for name, declared in inputs.items():
+        assert declared["description"].endswith("."), name
+        assert isinstance(declared["default"], TYPES[declared["type"]]), name
+
+
+def test_the_template_uses_the_inputs_it_declares_and_no_others() -> None:
+    inputs, jobs = _template()
+    assert set(re.findall(r"\$\[\[ inputs\.([\w-]+) \]\]", jobs)) == set(inputs)
+
+
+def test_the_template_installs_this_version_by_default() -> None:
+    inputs, _ = _template()
+    assert inputs["version"]["default"] == ci_plugin.__version__
+
+
+def test_the_deploy_job_takes_no_artifacts_so_that_their_expiry_cannot_stop_it() -> None:
+    assert _jobs()[".stagepin-verify"]["needs"] == [{"job": "stagepin-build", "artifacts": False}]
+
+
+def test_the_build_job_takes_the_pin_file_from_the_pin_job() -> None:
+    jobs = _jobs()
+    assert jobs["stagepin-build"]["needs"] == [{"job": "stagepin-pin", "artifacts": True}]
+    assert jobs["stagepin-pin"]["artifacts"]["paths"] == [".stagepin/pins.json"]
+
+
+def test_the_pin_job_is_never_cut_off_and_is_retried_where_that_may_help() -> None:
+    job = _jobs()["stagepin-pin"]
+    assert job["interruptible"] is False
+    assert job["retry"]["exit_codes"] == [3]
+
+
+def test_the_example_workflows_deploy_job_downloads_no_artifact() -> None:
+    workflow = yaml.safe_load(EXAMPLE_WORKFLOW.read_text("utf-8"))
+    used = [step.get("uses", "").partition("@")[0] for step in workflow["jobs"]["deploy"]["steps"]]
+    assert used == ["actions/checkout", "OWNER/stagepin", ""]
