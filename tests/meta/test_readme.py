@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+from ci_plugin.cli.main import COMMANDS
 from tests.e2e.own_source import ROOT
 
 
@@ -16,8 +17,22 @@ def _section(title: str) -> str:
     return found[1]
 
 
-def test_the_table_of_commands_names_the_commands_there_are() -> None:
-    listed = re.findall(r"^\| *`(?:stagepin )?([a-z]+)\b[^|]*\|", _section("Commands"), re.MULTILINE)
-    help_text = subprocess.run([sys.executable, "-m", "ci_plugin", "--help"], check=True, capture_output=True, text=True).stdout
-    offered = re.findall(r"^  ([a-z]+)  +\S", help_text.partition("Commands:\n")[2], re.MULTILINE)
-    assert sorted(listed) == sorted(offered)
+def _table_of_commands() -> dict[str, str]:
+    """Name → what the table says about it, in the table's order: rows such as ``| `pin` | adopt … |`` in the section Commands."""
+    rows = re.finditer(r"^\| *`(?:stagepin )?(?P<name>[a-z]+)\b[^|]*\| *(?P<says>[^|]*?) *\|", _section("Commands"), re.MULTILINE)
+    return {row["name"]: row["says"] for row in rows}
+
+
+def test_the_table_of_commands_names_the_commands_there_are_in_the_order_of_the_help() -> None:
+    assert list(_table_of_commands()) == list(COMMANDS)
+
+
+def test_the_table_of_commands_begins_each_row_with_the_line_of_the_help() -> None:
+    table = _table_of_commands()
+    assert {name: line for name, line in COMMANDS.items() if not table.get(name, "").startswith(line)} == {}
+
+
+def test_help_shows_every_command_with_its_line() -> None:
+    shown = subprocess.run([sys.executable, "-m", "ci_plugin", "--help"], check=True, capture_output=True, text=True).stdout
+    words = " ".join(shown.split())
+    assert [name for name, line in COMMANDS.items() if f"{name} {line}" not in words] == []
