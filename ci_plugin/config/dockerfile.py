@@ -1,0 +1,111 @@
+"""Dockerfiles: which images a target reaches, the same text with those images by digest, and what decides the target's content.
+
+Rules. Only stages the target reaches count (``FROM stage``, ``COPY --from=stage``, ``RUN --mount=from=stage``, by name or index).
+``scratch`` and stages are no external images. A FROM whose variable has no value is an error, never the empty text. ``COPY --from`` and
+``--mount=from`` take no variables (BuildKit refuses them). The text is never rewritten but for the operands that are pinned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ci_plugin.config import dockerfile_content as content
+from ci_plugin.config.dockerfile_content import ContextUse
+from ci_plugin.config.dockerfile_scan import scan
+from ci_plugin.config.dockerfile_stages import DockerfileReference, Parts, Reach, Unresolved, split_stages
+from ci_plugin.config.source import decode
+from ci_plugin.errors import ConfigError, Location
+from ci_plugin.values.reference import Reference
+
+MAX_BYTES = 1 << 20
+
+__all__ = ["ContextUse", "Dockerfile", "DockerfileReference", "Unresolved", "parse_dockerfile"]
+
+
+@dataclass(frozen=True, slots=True)
+class Dockerfile:
+    """A parsed Dockerfile. Every method takes the target (None: the last stage) and the build arguments by name."""
+
+    parts: Parts
+
+    def references(self, target: str | None = None, build_args: Mapping[str, str] | None = None) -> tuple[DockerfileReference, ...]:
+        """Every external image the target reaches: the ``# syntax`` image, then in the order of the text.
+
+        Raises ConfigError for the first that cannot be told, and for an unknown target.
+        """
+        found, unresolved = self.find_references(target, build_args)
+        for failure in unresolved:
+            raise failure.error
+        return found
+
+    def find_references(
+        self, target: str | None = None, build_args: Mapping[str, str] | None = None
+    ) -> tuple[tuple[DockerfileReference, ...], tuple[Unresolved, ...]]:
+        """The external images the target reaches, and the operands that cannot be told, each with its reason."""
+        reach = Reach.of(self.parts, target, build_args or {})
+        return reach.references, reach.unresolved
+
+    def base(self, target: str | None = None, build_args: Mapping[str, str] | None = None) -> Reference | None:
+        """The external image at the root of the target's FROM chain; None for scratch. Raises ConfigError."""
+        reach = Reach.of(self.parts, target, build_args or {})
+        return reach.base_reference()
+
+    def pinned(
+        self,
+        replace: Callable[[DockerfileReference], Reference],
+        target: str | None = None,
+        build_args: Mapping[str, str] | None = None,
+        *,
+        blank_unreached: bool = False,
+    ) -> str:
+        """The text with every external reference the target reaches replaced by what ``replace`` gives; all else untouched.
+
+        The ``# syntax`` line stays. ``blank_unreached`` empties the other stages (``FROM scratch``, same number of lines): the classic
+        builder builds every stage before the target, and none of those is pinned. Raises ConfigError.
+        """
+        reach = Reach.of(self.parts, target, build_args or {})
+        for failure in reach.unresolved:
+            raise failure.error
+        edits = [(item.start, item.end, str(replace(item))) for item in reach.references if item.kind != "syntax"]
+        if blank_unreached:
+            edits += reach.blanked()
+        text = self.parts.scan.text
+        for start, end, new in sorted(edits, reverse=True):
+            text = text[:start] + new + text[end:]
+        return text
+
+    def instructions(self, target: str | None = None, build_args: Mapping[str, str] | None = None) -> tuple[str, ...]:
+        """Canonical text of what decides the target's content: reached stages only, references normalised, stages by number.
+
+        Raises ConfigError where a reference cannot be told.
+        """
+        return content.canonical_instructions(self._reach(target, build_args))
+
+    def build_arg_values(self, target: str | None = None, build_args: Mapping[str, str] | None = None) -> tuple[tuple[str, str], ...]:
+        """(name, value) of every ARG the reached stages declare and that has a value, sorted; those of a FROM stand in its text."""
+        return content.build_arg_values(self._reach(target, build_args))
+
+    def context_use(self, target: str | None = None, build_args: Mapping[str, str] | None = None) -> ContextUse:
+        """Which paths of the build context the reached stages read, as patterns for ``context.select``, or all of it with the reason."""
+        return content.context_use(self._reach(target, build_args))
+
+    @property
+    def needs_buildkit(self) -> str | None:
+        """Why the classic builder cannot build this file, or None."""
+        return content.needs_buildkit(self.parts)
+
+    def _reach(self, target: str | None, build_args: Mapping[str, str] | None) -> Reach:
+        reach = Reach.of(self.parts, target, build_args or {})
+        for failure in reach.unresolved:
+            raise failure.error
+        return reach
+
+
+def parse_dockerfile(data: bytes, file: str) -> Dockerfile:
+    """A Dockerfile from its bytes. Raises ConfigError with file and line: no FROM, an unknown instruction, an open here-document."""
+    if len(data) > MAX_BYTES:
+        raise ConfigError("expected a Dockerfile of at most 1 MiB, found more", hint="is this the right file?", where=Location(file))
+    text = decode(data, file)
+    mark = "\ufeff" if data.startswith(b"\xef\xbb\xbf") else ""
+    return Dockerfile(split_stages(scan(mark + text, file)))

@@ -1,0 +1,229 @@
+"""What decides the content of a Dockerfile target: its instructions in one spelling, the build arguments, the context paths it reads.
+
+The promise is one-sided: two targets that could differ never give the same answer. Where the file alone cannot bound what is read (a
+variable the base's ENV may set, a bind mount of the whole context), the whole context counts.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ci_plugin.config.dockerfile_expand import NotKnown, expand
+from ci_plugin.config.dockerfile_scan import Instruction, Word, heredoc_names, is_json_list, split_quoted
+from ci_plugin.config.dockerfile_stages import DockerfileReference, Parts, Reach, Stage, arg_pairs, from_operands, mount_from, mounts
+
+_REMOTE = re.compile(r"https?://|git@|git://|ssh://", re.IGNORECASE)
+_BUILDKIT_FLAGS = {
+    "RUN": ("mount", "network", "security", "device"),
+    "COPY": ("chmod", "link", "parents", "exclude"),
+    "ADD": ("chmod", "link", "checksum", "keep-git-dir", "exclude", "unpack"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ContextUse:
+    """``patterns`` of the build context that are read; or ``whole``, with the ``reason``."""
+
+    patterns: tuple[str, ...] = ()
+    whole: bool = False
+    reason: str = ""
+
+
+def canonical_instructions(reach: Reach) -> tuple[str, ...]:
+    """One line per instruction of the reached stages; stages by their number among the reached, the target last."""
+    numbers = {stage.index: number for number, stage in enumerate(reach.stages)}
+    lines: list[str] = []
+    for stage in reach.stages:
+        platform = f"--platform={_expanded(stage.platform, reach)} " if stage.platform else ""
+        lines.append(f"FROM {platform}{_origin_text(stage.base, reach, numbers)}")
+        lines += [_line(instruction, reach, numbers) for instruction in stage.body]
+    return (*lines, f"TARGET stage:{numbers[reach.target.index]}")
+
+
+def build_arg_values(reach: Reach) -> tuple[tuple[str, str], ...]:
+    """(name, value) of each ARG a reached stage declares, where the file and the build arguments give it a value; sorted."""
+    found = {
+        (name, value)
+        for stage in reach.stages
+        for instruction in stage.body
+        if instruction.name == "ARG"
+        for name, value in _declared(instruction, reach)
+    }
+    return tuple(sorted(found))
+
+
+def context_use(reach: Reach) -> ContextUse:
+    """The paths of the context that COPY, ADD and bind mounts of the reached stages read."""
+    patterns: list[str] = []
+    for stage in reach.stages:
+        for step, values in _with_values(stage, reach):
+            try:
+                patterns += _paths_read(step, values, reach.parts.scan.escape)
+            except _Unbounded as error:
+                return ContextUse(whole=True, reason=f"{step.location}: {error}")
+    return ContextUse(tuple(dict.fromkeys(patterns)))
+
+
+def needs_buildkit(parts: Parts) -> str | None:
+    """The first thing of the file that the classic builder does not know, or None."""
+    for stage in parts.stages:
+        if stage.platform and re.search(r"\$\{?(BUILD|TARGET)", stage.platform.text):
+            return f"{stage.header.location}: FROM --platform={stage.platform.text}"
+        for step in stage.steps:
+            if step.heredocs:
+                return f"{step.location}: a here-document in {step.name}"
+            for flag in step.flags:
+                name = flag.text.removeprefix("--").partition("=")[0]
+                if name in _BUILDKIT_FLAGS.get(step.name, ()):
+                    return f"{step.location}: {step.name} --{name}"
+    return None
+
+
+class _Unbounded(Exception):
+    """What is read cannot be told from the file."""
+
+
+@dataclass
+class _Values:
+    """Variables at one place of a stage. ``is_open``: an external base may set any variable, and ENV wins over ARG."""
+
+    is_open: bool
+    env: dict[str, str | None] = field(default_factory=dict)
+    args: dict[str, str] = field(default_factory=dict)
+
+    def get(self, name: str) -> str | None:
+        if name in self.env:
+            if self.env[name] is None:
+                raise NotKnown(name, f"{name} is set from a variable the file does not know")
+            return self.env[name]
+        if self.is_open:
+            raise NotKnown(name, f"the ENV of the base image may set {name}")
+        return self.args.get(name)
+
+
+def _line(instruction: Instruction, reach: Reach, numbers: Mapping[int, int]) -> str:
+    if instruction.trigger is not None:
+        return f"ONBUILD {_line(instruction.trigger, reach, numbers)}"
+    flags = [flag.text for flag in instruction.flags]
+    for _, operand in from_operands(instruction):
+        position = next(i for i, flag in enumerate(instruction.flags) if operand.start in flag.offsets)
+        flag = instruction.flags[position]
+        before = flag.text[: flag.offsets.index(operand.start)]
+        after = flag.text[len(before) + len(operand.text) :]
+        flags[position] = before + _origin_text(operand, reach, numbers) + after
+    line = " ".join([instruction.name, *flags, instruction.arguments.text])
+    return "\n".join([line, *(f"{heredoc.content}{heredoc.name}" for heredoc in instruction.heredocs)])
+
+
+def _origin_text(operand: Word, reach: Reach, numbers: Mapping[int, int]) -> str:
+    match reach.origin_of(operand):
+        case Stage(index=index):
+            return f"stage:{numbers[index]}"
+        case DockerfileReference(reference=reference):
+            return str(reference)
+    return "scratch"
+
+
+def _expanded(word: Word, reach: Reach) -> str:
+    try:
+        return expand(word.text, reach.global_values.get, reach.parts.scan.escape)
+    except NotKnown:
+        return word.text
+
+
+def _declared(instruction: Instruction, reach: Reach) -> Iterator[tuple[str, str]]:
+    for name, default in arg_pairs(instruction, reach.parts.scan.escape):
+        value = reach.build_args.get(name, default if default is not None else reach.global_values.get(name))
+        if value is not None:
+            yield name, value
+
+
+def _with_values(stage: Stage, reach: Reach) -> Iterator[tuple[Instruction, _Values]]:
+    """Each step of a stage with the variables that hold there."""
+    values = _Values(not reach.is_scratch(stage), dict(_inherited(stage, reach)))
+    for instruction in stage.body:
+        yield instruction.trigger or instruction, values
+        _apply(instruction, values, reach)
+
+
+def _inherited(stage: Stage, reach: Reach) -> Mapping[str, str | None]:
+    """The ENV a stage takes over from the stage it is built on."""
+    values = _Values(True)
+    for earlier in reversed(reach.chain(stage)[1:]):
+        values = _Values(not reach.is_scratch(earlier), values.env)
+        for instruction in earlier.body:
+            _apply(instruction, values, reach)
+    return values.env
+
+
+def _apply(instruction: Instruction, values: _Values, reach: Reach) -> None:
+    escape = reach.parts.scan.escape
+    if instruction.name == "ENV":
+        values.env |= {name: _try_expand(text, values, escape) for name, text in _env_pairs(instruction, escape)}
+    if instruction.name == "ARG":
+        for name, text in _declared(instruction, reach):
+            value = text if name in reach.build_args else _try_expand(text, values, escape)
+            if value is not None:
+                values.args[name] = value
+
+
+def _env_pairs(instruction: Instruction, escape: str) -> list[tuple[str, str]]:
+    words = split_quoted(instruction.arguments.text, escape)
+    if words and "=" not in words[0]:
+        name, _, rest = instruction.arguments.text.partition(" ")
+        return [(name, rest.strip())]
+    return [(name, value) for name, _, value in (word.partition("=") for word in words)]
+
+
+def _try_expand(text: str, values: _Values, escape: str) -> str | None:
+    try:
+        return expand(text, values.get, escape)
+    except NotKnown:
+        return None
+
+
+def _paths_read(step: Instruction, values: _Values, escape: str) -> list[str]:
+    if step.name == "RUN":
+        return [_mounted(mount) for mount in mounts(step) if _is_context_mount(mount)]
+    if step.name not in ("COPY", "ADD") or step.find_flag("from") is not None:
+        return []
+    found = []
+    for source in _sources(step):
+        try:
+            text = expand(source, values.get, escape)
+        except NotKnown as error:
+            raise _Unbounded(f"{step.name} {source}: {error.reason}") from None
+        if not (step.name == "ADD" and (_REMOTE.match(text) or text.partition("#")[0].endswith(".git"))):
+            found.append(_pattern(text, step))
+    return found
+
+
+def _sources(step: Instruction) -> list[str]:
+    text = step.arguments.text
+    words: list[str] = json.loads(text) if is_json_list(text) else [word.text for word in step.arguments.split()]
+    opened = set(heredoc_names(text)) if step.heredocs else set()
+    return [word for word in words[:-1] if not (opened and heredoc_names(word))]
+
+
+def _is_context_mount(mount: Mapping[str, Word]) -> bool:
+    kind = mount["type"].text if "type" in mount else "bind"
+    return kind == "bind" and not mount_from(mount)
+
+
+def _mounted(mount: Mapping[str, Word]) -> str:
+    source = next((mount[name].text for name in ("source", "src") if name in mount), "")
+    path = posixpath.normpath("/" + source).lstrip("/")
+    if not path or re.search(r"[$*?\[\\]", path):
+        raise _Unbounded("RUN --mount of the whole build context")
+    return path
+
+
+def _pattern(text: str, step: Instruction) -> str:
+    path = posixpath.normpath("/" + text).lstrip("/")
+    if not path:
+        raise _Unbounded(f"{step.name} {text} reads the whole build context")
+    return path

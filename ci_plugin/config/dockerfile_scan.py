@@ -1,0 +1,337 @@
+"""Dockerfile text → instructions that know where every character of theirs stands in the file.
+
+Follows BuildKit's parser (documentation "Dockerfile reference": parser directives, escape, comments in continuations, here-documents,
+builder flags). It keeps to the text: nothing is expanded, no meaning is given to arguments; see ``dockerfile.py`` for that.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ci_plugin.errors import ConfigError, Location
+
+_EARLY = ("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL")
+INSTRUCTIONS = frozenset((*_EARLY, "MAINTAINER", "ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"))
+_SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+"""White space as Go's ``unicode.IsSpace`` has it; Python's ``isspace`` takes more."""
+_DIRECTIVE = re.compile(r"#[\t ]*([a-zA-Z][a-zA-Z0-9]*)[\t ]*=[\t ]*(.+?)[\t\r\n ]*\Z", re.DOTALL)
+_HEREDOC = re.compile(r"(\d*)<<(-?)([^<]+)")
+_TAKES_HEREDOC = frozenset(("ADD", "COPY", "RUN"))
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """Text of a logical line; ``offsets[i]`` is where its i-th character stands in the file's text."""
+
+    text: str
+    offsets: tuple[int, ...]
+
+    @property
+    def start(self) -> int:
+        """Offset of the first character; -1 for an empty word."""
+        return self.offsets[0] if self.offsets else -1
+
+    @property
+    def end(self) -> int:
+        """Offset after the last character."""
+        return self.offsets[-1] + 1 if self.offsets else -1
+
+    def part(self, start: int, end: int | None = None) -> Word:
+        """The characters from ``start`` to ``end``."""
+        return Word(self.text[start:end], self.offsets[start:end])
+
+    def stripped(self) -> Word:
+        """Without white space at both ends."""
+        start = len(self.text) - len(self.text.lstrip(_SPACES))
+        return self.part(start, max(len(self.text.rstrip(_SPACES)), start))
+
+    def split(self) -> tuple[Word, ...]:
+        """The words between white space; quotes mean nothing here."""
+        return tuple(self.part(*match.span()) for match in re.finditer(rf"[^{_SPACES}]+", self.text))
+
+
+@dataclass(frozen=True, slots=True)
+class Heredoc:
+    """A here-document: its name and its lines."""
+
+    name: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One instruction; ``trigger`` is the instruction inside an ONBUILD."""
+
+    name: str
+    flags: tuple[Word, ...]
+    arguments: Word
+    location: Location
+    start: int
+    heredocs: tuple[Heredoc, ...] = ()
+    trigger: Instruction | None = None
+
+    def find_flag(self, name: str) -> Word | None:
+        """The value of ``--name=value`` (the last one), or None where it is absent or empty."""
+        prefix = f"--{name}="
+        flag = next((flag for flag in reversed(self.flags) if flag.text.startswith(prefix)), None)
+        return flag.part(len(prefix)) if flag and flag.text != prefix else None
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A whole file: its text, the parser directives at its top and its instructions."""
+
+    text: str
+    file: str
+    escape: str
+    directives: dict[str, Word]
+    instructions: tuple[Instruction, ...]
+    line_starts: tuple[int, ...]
+
+    def locate(self, offset: int) -> Location:
+        """File and line of a character."""
+        return Location(self.file, bisect_right(self.line_starts, offset))
+
+
+def scan(text: str, file: str) -> Scan:
+    """The instructions of a Dockerfile. Raises ConfigError with file and line."""
+    return _Scanner(text, file).scan()
+
+
+def split_quoted(text: str, escape: str) -> list[str]:
+    """Words between white space where quotes and the escape character bind; quotes are kept. An open quote ends with the text."""
+    words: list[str] = []
+    word, quote, index = "", "", 0
+    while index < len(text):
+        character = text[index]
+        if not quote and character in _SPACES:
+            words += [word] if word else []
+            word = ""
+        elif character == escape and quote != "'" and index + 1 < len(text):
+            word += text[index : index + 2]
+            index += 1
+        else:
+            if quote == character:
+                quote = ""
+            elif not quote and character in "\"'":
+                quote = character
+            word += character
+        index += 1
+    return [*words, word] if word else words
+
+
+def unquote(text: str, escape: str) -> str:
+    """The text without its quotes and escapes."""
+    plain, quote, index = "", "", 0
+    while index < len(text):
+        character = text[index]
+        if character == escape and quote != "'" and index + 1 < len(text):
+            index += 1
+            plain += text[index]
+        elif quote == character:
+            quote = ""
+        elif not quote and character in "\"'":
+            quote = character
+        else:
+            plain += character
+        index += 1
+    return plain
+
+
+class _Scanner:
+    def __init__(self, text: str, file: str) -> None:
+        self._text = text
+        self._file = file
+        self._escape = "\\"
+        self._lines = [(match.start(), match[0]) for match in re.finditer(r"[^\n]*\n|[^\n]+", text)]
+        self._next = 0
+
+    def scan(self) -> Scan:
+        directives = self._directives()
+        if "escape" in directives:
+            self._escape = self._read_escape(directives["escape"])
+        self._next = 0
+        instructions = tuple(self._instructions())
+        starts = tuple(start for start, _ in self._lines) or (0,)
+        return Scan(self._text, self._file, self._escape, directives, instructions, starts)
+
+    def _where(self, line: int) -> Location:
+        return Location(self._file, line)
+
+    def _directives(self) -> dict[str, Word]:
+        found: dict[str, Word] = {}
+        for index, (start, line) in enumerate(self._lines):
+            skipped = 1 if index == 0 and line.startswith("\ufeff") else 0
+            if index == 0 and line.startswith("#!"):
+                continue
+            match = _DIRECTIVE.match(line, skipped)
+            if not match or match[1].lower() not in ("syntax", "escape", "check"):
+                break
+            name = match[1].lower()
+            if name in found:
+                raise ConfigError(
+                    f"expected one `# {name}=` line, found another", hint="remove one of the two", where=self._where(index + 1)
+                )
+            found[name] = Word(match[2], tuple(range(start + match.start(2), start + match.end(2))))
+        return found
+
+    def _read_escape(self, word: Word) -> str:
+        if word.text not in ("\\", "`"):
+            message = f"expected `# escape=` with a backslash or a backtick, found {word.text[:50]!r}"
+            raise ConfigError(message, hint="use one of the two", where=self._where(self._text.count("\n", 0, word.start) + 1))
+        return word.text
+
+    def _instructions(self) -> Iterator[Instruction]:
+        while self._next < len(self._lines):
+            number = self._next + 1
+            line = self._logical_line()
+            if line.text:
+                instruction = self._instruction(line, self._where(number))
+                yield self._with_heredocs(instruction, line.text)
+
+    def _logical_line(self) -> Word:
+        """The next line with its continuations; comments and empty lines inside one are left out."""
+        text = ""
+        offsets: list[int] = []
+        is_first = True
+        while self._next < len(self._lines):
+            start, raw = self._lines[self._next]
+            self._next += 1
+            if self._next == 1 and raw.startswith("\ufeff"):
+                start, raw = start + 1, raw[1:]
+            line = raw.rstrip("\r\n")
+            bare = line.lstrip(_SPACES)
+            if bare.startswith("#"):
+                if is_first:
+                    break
+                continue
+            if not is_first and not bare:
+                continue
+            if is_first:
+                start, line = start + len(line) - len(bare), bare
+            line, continues = self._without_continuation(line)
+            text += line
+            offsets += range(start, start + len(line))
+            is_first = False
+            if not continues:
+                break
+        return Word(text, tuple(offsets)).stripped()
+
+    def _without_continuation(self, line: str) -> tuple[str, bool]:
+        stripped = line.rstrip("\t ")
+        if not stripped.endswith(self._escape) or stripped.endswith(self._escape * 2):
+            return line, False
+        return stripped[:-1], True
+
+    def _instruction(self, line: Word, where: Location) -> Instruction:
+        match = re.match(r"[^\t\v\f\r ]+", line.text)
+        name = match[0].upper() if match else ""
+        if name not in INSTRUCTIONS:
+            near = difflib.get_close_matches(name, INSTRUCTIONS, 1)
+            hint = f"did you mean {near[0]}?" if near else "does the line before it need a continuation?"
+            raise ConfigError(f"expected a Dockerfile instruction, found {line.text[:50]!r}", hint=hint, where=where)
+        flags, arguments = _split_flags(line.part(len(name)).stripped())
+        trigger = self._instruction(arguments, where) if name == "ONBUILD" and arguments.text else None
+        return Instruction(name, flags, arguments, where, line.start, trigger=trigger)
+
+    def _with_heredocs(self, instruction: Instruction, line: str) -> Instruction:
+        inner = instruction.trigger or instruction
+        if inner.name not in _TAKES_HEREDOC or "<<" not in line or is_json_list(inner.arguments.text):
+            return instruction
+        heredocs = tuple(self._heredoc(name, chomp, instruction.location) for name, chomp in heredoc_names(line))
+        if not heredocs:
+            return instruction
+        outer = Instruction(inner.name, inner.flags, inner.arguments, inner.location, inner.start, heredocs)
+        if instruction.trigger is None:
+            return outer
+        return Instruction(instruction.name, instruction.flags, instruction.arguments, instruction.location, instruction.start, (), outer)
+
+    def _heredoc(self, name: str, chomp: bool, where: Location) -> Heredoc:
+        content = ""
+        while self._next < len(self._lines):
+            _, line = self._lines[self._next]
+            self._next += 1
+            ending = line.rstrip("\r\n")
+            if (ending.lstrip("\t") if chomp else ending) == name:
+                return Heredoc(name, content)
+            content += line
+        raise ConfigError(
+            f"expected the here-document to end with a line {name[:50]!r}, found the end of the file", hint="add it", where=where
+        )
+
+
+def heredoc_names(line: str) -> list[tuple[str, bool]]:
+    """(name, whether leading tabs go) of the here-documents a logical line opens: words of their own such as ``<<EOF``, ``3<<-"EOF"``."""
+    if not _quotes_close(line):
+        return []
+    found = []
+    for word in split_quoted(line, "\\"):
+        match = _HEREDOC.fullmatch(word)
+        if match and (name := unquote(match[3], "\\")):
+            found.append((name, bool(match[2])))
+    return found
+
+
+def is_json_list(text: str) -> bool:
+    """Whether the arguments are written in exec form: a JSON list of texts."""
+    if not text.startswith("["):
+        return False
+    import json  # here: most files need no JSON
+
+    try:
+        items = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(items, list) and all(isinstance(item, str) for item in items)
+
+
+def _quotes_close(text: str) -> bool:
+    quote, index = "", 0
+    while index < len(text):
+        character = text[index]
+        if character == "\\" and quote != "'":
+            index += 1
+        elif quote == character:
+            quote = ""
+        elif not quote and character in "\"'":
+            quote = character
+        index += 1
+    return not quote
+
+
+def _split_flags(line: Word) -> tuple[tuple[Word, ...], Word]:
+    """The builder flags (``--name=value``, unquoted) at the front, and the rest."""
+    flags: list[Word] = []
+    index = 0
+    while line.text.startswith("--", index):
+        kept, index = _flag_characters(line.text, index)
+        if len(kept) > 2 or not kept:
+            flags.append(Word("".join(line.text[i] for i in kept), tuple(line.offsets[i] for i in kept)))
+        while index < len(line.text) and line.text[index] in _SPACES:
+            index += 1
+        if len(kept) == 2:
+            break
+    return tuple(flags), line.part(index)
+
+
+def _flag_characters(text: str, index: int) -> tuple[list[int], int]:
+    """Indexes of the characters of one flag without quotes and escapes, and where it ends."""
+    kept: list[int] = []
+    quote = ""
+    while index < len(text) and (quote or text[index] not in _SPACES):
+        character = text[index]
+        if character == "\\" and index + 1 < len(text):
+            index += 1
+            kept.append(index)
+        elif quote == character:
+            quote = ""
+        elif not quote and character in "\"'":
+            quote = character
+        else:
+            kept.append(index)
+        index += 1
+    return kept, index

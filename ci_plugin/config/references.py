@@ -1,0 +1,90 @@
+"""Every external image a configuration names: what a pin set has to hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ci_plugin.config.dockerfile import Dockerfile, parse_dockerfile
+from ci_plugin.config.model import Configuration, DockerfileImage, ExternalBase, Image
+from ci_plugin.config.source import Source
+from ci_plugin.errors import ConfigError, Location
+from ci_plugin.values.platform import DEFAULT_PLATFORM, Platform
+from ci_plugin.values.reference import Reference
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigReference:
+    """One external image where it is named; ``in_signature``: its pinned digest enters the stage signature (``fromLatest``)."""
+
+    reference: Reference
+    kind: str
+    image: str
+    location: Location
+    in_signature: bool
+    by_build_platform: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UnresolvedReference:
+    """An operand of an image that names no image we can tell, and why."""
+
+    spelling: str
+    reason: str
+    image: str
+    location: Location | None
+    error: ConfigError = field(compare=False)
+
+
+def list_references(configuration: Configuration, source: Source, platform: Platform = DEFAULT_PLATFORM) -> tuple[ConfigReference, ...]:
+    """The external references of every image, in the order of the text. Raises ConfigError for one that cannot be told."""
+    found: list[ConfigReference] = []
+    for image in configuration:
+        references, unresolved = find_references(image, source, platform)
+        for failure in unresolved:
+            raise failure.error
+        found += references
+    return tuple(found)
+
+
+def find_references(
+    image: Image, source: Source, platform: Platform = DEFAULT_PLATFORM
+) -> tuple[tuple[ConfigReference, ...], tuple[UnresolvedReference, ...]]:
+    """The external references of one image, and its operands that cannot be told. Raises ConfigError for a broken Dockerfile."""
+    if not isinstance(image, DockerfileImage):
+        base = image.base
+        if not isinstance(base, ExternalBase):
+            return (), ()
+        return (ConfigReference(base.reference, "from", image.name, base.location, base.from_latest),), ()
+    found, unresolved = load_dockerfile(image, source).find_references(image.target, dockerfile_args(image, platform))
+    return (
+        tuple(
+            # The image of `# syntax` builds the file and leaves nothing in it: it enters no signature.
+            ConfigReference(
+                item.reference, item.kind, image.name, item.location, image.from_latest and item.kind != "syntax", item.by_build_platform
+            )
+            for item in found
+        ),
+        tuple(UnresolvedReference(item.spelling, item.reason, image.name, item.location, item.error) for item in unresolved),
+    )
+
+
+def load_dockerfile(image: DockerfileImage, source: Source) -> Dockerfile:
+    """The image's Dockerfile as committed. Raises ConfigError where it is missing or does not parse."""
+    data = source.find_file(image.dockerfile)
+    if data is None:
+        raise ConfigError(
+            f"expected the Dockerfile {image.dockerfile} of image {image.name!r} in the commit, found none",
+            hint=f"git add {image.dockerfile}",
+            where=image.location,
+        )
+    return parse_dockerfile(data, image.dockerfile)
+
+
+def dockerfile_args(image: DockerfileImage, platform: Platform) -> Mapping[str, str]:
+    """The image's build arguments and what the builder sets by itself for this target platform.
+
+    BUILDPLATFORM and its parts are the engine's own, unknown here: a FROM that names its image by them cannot be told.
+    """
+    automatic = {"PLATFORM": str(platform), "OS": platform.os, "ARCH": platform.architecture, "VARIANT": platform.variant}
+    return {**{f"TARGET{part}": value for part, value in automatic.items()}, **image.build_args}
