@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -128,14 +129,18 @@ class DockerEngine:
             self._connection.api.tag(str(image), str(reference.repository), _tag(reference))
 
     def untag(self, reference: Reference) -> None:
-        """Remove the name only; absent is fine. An image that loses its last name goes too, its parents stay."""
-        import docker.errors
-
-        with engine_errors(f"untag {reference}"):
-            try:
-                self._connection.api.remove_image(f"{reference.repository}:{_tag(reference)}", noprune=True)
-            except docker.errors.NotFound:
-                return
+        """Remove the name only: the image stays, even if it was its last name; absent is fine."""
+        name = f"{reference.repository}:{_tag(reference)}"
+        image = self.find_image(name)
+        if image is None:
+            return
+        # The engine deletes an image with its last name unless it has a child (moby, imageDeleteHelper); what was just published would be
+        # downloaded again to build on. So it gets a child for as long as this takes.
+        child = self._committer.derive(image, ImageChange(), (), None)
+        try:
+            self._remove(name)
+        finally:
+            self._remove(str(child))
 
     def push(self, reference: Reference) -> Digest:
         """Push ``repository:tag``; the manifest digest the registry took. Raises AccessDenied, Gone, Unavailable."""
@@ -149,6 +154,12 @@ class DockerEngine:
         if digest is None:
             raise Unavailable(f"expected the engine to {doing} and name the digest, found none", hint="run again")
         return Digest(digest)
+
+    def _remove(self, name: str) -> None:
+        import docker.errors
+
+        with engine_errors(f"remove {name}"), suppress(docker.errors.NotFound):
+            self._connection.api.remove_image(name, force=True, noprune=True)
 
     def _import(self, rootfs: RootfsArchive, platform: Platform) -> EngineImage:
         with engine_errors("import a root filesystem"):
