@@ -58,8 +58,9 @@ def parse_challenge(header: str) -> Challenge | None:
     """The challenge we can answer in a ``WWW-Authenticate`` header, Bearer before Basic; None where there is none."""
     found: dict[str, Challenge] = {}
     schemes = list(_CHALLENGE.finditer(header))
-    for scheme, following in zip(schemes, [*schemes[1:], None], strict=True):
-        text = header[scheme.end() : following.start() if following else len(header)]
+    ends = [following.start() for following in schemes[1:]] + [len(header)]
+    for scheme, end in zip(schemes, ends if schemes else [], strict=True):
+        text = header[scheme.end() : end]
         values = {
             match[1].lower(): re.sub(r"\\(.)", r"\1", match[2]) if match[3] is None else match[3] for match in _PARAMETER.finditer(text)
         }

@@ -275,10 +275,12 @@ def _reason(error: BaseException) -> str:
     """What happened, in words; urllib3's own texts carry object addresses."""
     named: list[tuple[type[BaseException], str]] = [
         (NameResolutionError, "its name does not resolve"),
-        (ConnectTimeoutError, f"no connection within {CONNECT_SECONDS:.0f} s"),
         (ReadTimeoutError, f"no answer within {IDLE_SECONDS:.0f} s"),
         (ProxyError, "the proxy could not be used"),
     ]
+    # A refused connection is a NewConnectionError, which is a ConnectTimeoutError to urllib3.
+    if isinstance(error, ConnectTimeoutError) and not isinstance(error, NewConnectionError):
+        return f"no connection within {CONNECT_SECONDS:.0f} s"
     for kind, words in named:
         if isinstance(error, kind):
             return words
