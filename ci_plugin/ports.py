@@ -141,7 +141,7 @@ class Engine(Protocol):
         ...
 
     def untag(self, reference: Reference) -> None:
-        """Remove the name; absent is fine. As Docker has it, an image that loses its last name, and is no parent, goes with it."""
+        """Remove the name only; absent is fine."""
         ...
 
     def push(self, reference: Reference) -> Digest:
