@@ -1,0 +1,1 @@
+"""The command ``stagepin``: arguments in, exit code out. The only floor that picks adapters."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from ci_plugin.config.dockerfile import Dockerfile, parse_dockerfile
 from ci_plugin.config.model import Configuration, DockerfileImage, ExternalBase, Image
@@ -11,6 +12,15 @@ from ci_plugin.config.source import Source
 from ci_plugin.errors import ConfigError, Location
 from ci_plugin.values.platform import DEFAULT_PLATFORM, Platform
 from ci_plugin.values.reference import Reference
+
+
+class FindsFiles(Protocol):
+    """Whatever can read a committed file: ``Source``, and the files of a plan."""
+
+    @property
+    def find_file(self) -> Callable[[str], bytes | None]:
+        """Path → bytes, or None."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +79,7 @@ def find_references(
     )
 
 
-def load_dockerfile(image: DockerfileImage, source: Source) -> Dockerfile:
+def load_dockerfile(image: DockerfileImage, source: FindsFiles) -> Dockerfile:
     """The image's Dockerfile as committed. Raises ConfigError where it is missing or does not parse."""
     data = source.find_file(image.dockerfile)
     if data is None:

@@ -1,7 +1,7 @@
 """Stage signatures: ``sha256(E(version, platform, stage name, inputs, parent's stage signature))`` (DESIGN.md §6, docs/adr/0003).
 
-E is ``values.canonical``. Golden vectors: ``tests/data/signatures.json``. A change here needs ``SIGNATURE_VERSION`` to move and a heading of
-its own in the changelog, because every team's next pipeline then builds everything anew.
+E is ``values.canonical``. Golden vectors: ``tests/data/signatures.json``. A change here needs ``SIGNATURE_VERSION`` to move and a
+heading of its own in the changelog, because every team's next pipeline then builds everything anew.
 """
 
 from __future__ import annotations

@@ -91,6 +91,14 @@ class RootfsArchive:
             raise InputError(message, hint="make the archive again", where=Location(str(self._path))) from error
 
 
+def diff_id_of(path: Path) -> Digest:
+    """The diff_id the archive's layer will have. Raises InputError for an archive that cannot be read."""
+    archive = RootfsArchive(path)
+    for _ in archive.chunks():
+        pass
+    return archive.diff_id
+
+
 def _opener(path: Path) -> _Opener:
     with path.open("rb") as file:
         head = file.read(6)

@@ -1,0 +1,1 @@
+"""Use cases, many and small; they know ports, not libraries."""

@@ -50,12 +50,16 @@ class Manifest:
     layers: tuple[Descriptor, ...] = ()
     entries: tuple[tuple[Platform | None, Descriptor], ...] = ()
 
+    def get_config(self) -> Descriptor:
+        """The descriptor of the image's config. Raises ValueError for an index."""
+        if self.config is None:
+            raise ValueError("expected an image manifest, found an index")
+        return self.config
+
     @property
     def image_id(self) -> ImageId:
         """The digest of the image's config. Raises ValueError for an index."""
-        if self.config is None:
-            raise ValueError("expected an image manifest, found an index")
-        return ImageId(str(self.config.digest))
+        return ImageId(str(self.get_config().digest))
 
     def find_platform(self, wanted: Platform) -> Descriptor | None:
         """The index entry that serves ``wanted``; attestations (``unknown/unknown``) never do."""

@@ -1,0 +1,1 @@
+"""One short file per command; each is imported only when it runs."""

@@ -1,0 +1,1 @@
+"""What is done in the engine for one stage, one file per kind of work."""

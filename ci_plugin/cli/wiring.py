@@ -1,0 +1,269 @@
+"""One run's parts, each made when it is first asked for: the only place that picks adapters.
+
+Libraries that are slow to import (docker, gotpl, jinja2) are behind what is made here, so a command pays for what it uses alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ci_plugin import __version__
+from ci_plugin.cli.options import ProjectOptions, ScopeOptions
+from ci_plugin.config.model import Configuration, DockerfileImage
+from ci_plugin.config.settings import Settings, parse_settings
+from ci_plugin.config.source import Source
+from ci_plugin.errors import ConfigError, InputError
+from ci_plugin.forge.clock import SystemClock
+from ci_plugin.forge.environment import CiContext, choose_scope, pipeline_identity, read_environment
+from ci_plugin.forge.workspace import Workspace
+from ci_plugin.reports.console import Console, wants_color
+from ci_plugin.reports.redaction import Redactor, secrets_of
+from ci_plugin.services.pinning import Asking
+from ci_plugin.values.pipeline import ScopeKey
+from ci_plugin.values.reference import Repository, parse_repository
+
+if TYPE_CHECKING:
+    from ci_plugin.git import GitTree
+    from ci_plugin.ports import CredentialSource, Engine, PinStore, Registry, StagesStorage
+    from ci_plugin.project_files import DirectoryFiles
+
+LOCAL = ":local"
+SETTINGS_FILE = ".stagepin.yaml"
+TOOL = f"stagepin/{__version__}"
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalOptions:
+    """What stands before the command's name."""
+
+    directory: str = "."
+    config: str | None = None
+    env_name: str = ""
+    log_format: Literal["text", "json"] = "text"
+    color: str = "auto"
+    verbosity: int = 0
+
+
+class Session:
+    """The parts every command may need, whatever it does: console, environment, files, registry, engine."""
+
+    def __init__(self, options: GlobalOptions, environ: Mapping[str, str]) -> None:
+        self.options = options
+        self.environ = environ
+        self.clock = SystemClock()
+
+    @cached_property
+    def console(self) -> Console:
+        """The one place that prints; it knows the secrets of this environment."""
+        redactor = Redactor()
+        for secret in secrets_of(self.environ):
+            redactor.add(secret)
+        style = {"GITLAB_CI": "gitlab", "GITHUB_ACTIONS": "github"}
+        found = [name for variable, name in style.items() if self.environ.get(variable) == "true"]
+        return Console(
+            sys.stdout,
+            sys.stderr,
+            style="gitlab" if found == ["gitlab"] else "github" if found == ["github"] else "plain",
+            log_format=self.options.log_format,
+            verbosity=self.options.verbosity,
+            color=wants_color(self.options.color, self.environ, sys.stderr),
+            redactor=redactor,
+            clock=self.clock,
+        )
+
+    @property
+    def directory(self) -> Path:
+        """The project directory."""
+        return Path(self.options.directory)
+
+    @cached_property
+    def context(self) -> CiContext:
+        """What the forge says about this job."""
+        return read_environment(self.environ)
+
+    @cached_property
+    def tree(self) -> GitTree:
+        """The git repository at its commit. Raises InputError where there is none."""
+        from ci_plugin.git import open_source_tree
+
+        return open_source_tree(self.directory)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """``.stagepin.yaml`` as committed, else defaults."""
+        data = self.tree.find_file(SETTINGS_FILE)
+        return Settings() if data is None else parse_settings(data, SETTINGS_FILE)
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        """The ``.stagepin`` directory."""
+        return Workspace(self.tree.top)
+
+    @cached_property
+    def credentials(self) -> CredentialSource:
+        """Registry host → credentials."""
+        from ci_plugin.registry.credentials import load_credentials
+
+        return load_credentials(self.environ, Path(self.environ.get("HOME", "/nonexistent")))
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The client for every registry."""
+        from ci_plugin.registry.client import RegistryClient
+
+        settings = self.settings
+        return RegistryClient(self.credentials, clock=self.clock, insecure=settings.insecure, ca_file=settings.ca_file)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The Docker engine of ``DOCKER_HOST``. Raises InputError where it cannot be reached."""
+        from ci_plugin.engine.docker_engine import DockerEngine
+
+        return DockerEngine(self.environ.get("DOCKER_HOST") or None, credentials=self.credentials)
+
+    @cached_property
+    def files(self) -> DirectoryFiles:
+        """The project's files as a plan reads them."""
+        from ci_plugin.engine.archives import diff_id_of
+        from ci_plugin.project_files import DirectoryFiles
+
+        return DirectoryFiles(self.tree, self.directory, diff_id_of)
+
+
+class ScopedSession(Session):
+    """A session that knows whose pins it is about and where they are kept."""
+
+    def __init__(self, session: Session, options: ScopeOptions) -> None:
+        super().__init__(session.options, session.environ)
+        self.__dict__.update({"console": session.console})
+        self.scope_options = options
+
+    @cached_property
+    def repository(self) -> Repository | None:
+        """The stages storage's repository, None for ``:local``. Raises InputError in CI where nobody said which."""
+        text = self.scope_options.repo or self.settings.repo
+        if text == LOCAL:
+            return None
+        if text:
+            try:
+                return parse_repository(text)
+            except ValueError as error:
+                raise InputError(str(error), hint="correct --repo, STAGEPIN_REPO or `repo` in .stagepin.yaml") from None
+        if self.context.default_repo is None and self.context.is_ci:
+            raise InputError(
+                "expected a repository for the stages storage, found none in this CI job",
+                hint="set --repo or STAGEPIN_REPO (on GitLab CI_REGISTRY_IMAGE is the default); "
+                "`--repo :local` keeps everything in this job's engine, where no later job finds it",
+            )
+        return self.context.default_repo
+
+    @property
+    def has_repository(self) -> bool:
+        """Whether a registry repository is set, without insisting on one."""
+        try:
+            return self.repository is not None
+        except InputError:
+            if self.scope_options.repo or self.settings.repo:
+                raise
+            return False
+
+    @cached_property
+    def asking(self) -> Asking:
+        """Who asks: identity, scope, commit."""
+        explicit = self.scope_options.scope or self.settings.scope
+        scope = choose_scope(explicit, self.context)
+        identity = pipeline_identity(self.context, self.tree.remote_name())
+        by_name = bool(explicit) and not self.context.is_ci
+        return Asking(ScopeKey(identity, scope), self.tree.commit, by_name)
+
+    @cached_property
+    def pin_store(self) -> PinStore | None:
+        """The stages storage as a store of pins; None without a repository and for ``local`` pins, which are this machine's own."""
+        if not self.has_repository or self.repository is None or self.asking.key.scope.is_local:
+            return None
+        from ci_plugin.registry.pin_store import RegistryPinStore
+
+        return RegistryPinStore(self.repository, self.registry)
+
+    @cached_property
+    def storage(self) -> StagesStorage:
+        """The stages storage; its engine connects only when something has to be built or brought."""
+        if self.repository is None:
+            from ci_plugin.engine.local_storage import LocalStagesStorage
+
+            return LocalStagesStorage(self.tree.remote_name(), self.engine)
+        from ci_plugin.registry.stages_storage import RegistryStagesStorage
+
+        return RegistryStagesStorage(self.repository, self.registry, self.engine)
+
+
+class ProjectSession(ScopedSession):
+    """A session that reads the configuration too."""
+
+    def __init__(self, session: Session, scope: ScopeOptions, project: ProjectOptions) -> None:
+        super().__init__(session, scope)
+        self.project_options = project
+        self.platforms = project.platforms or self.settings.platforms
+
+    @cached_property
+    def source(self) -> Source:
+        """How the configuration reads committed files and the environment."""
+        return Source(
+            find_file=self.tree.find_file,
+            paths=lambda: [entry.path for entry in self.tree.listing()],
+            environment=self.environ,
+            env_name=self.options.env_name,
+            readable_env=self.settings.readable_env,
+            commit=self.tree.commit,
+        )
+
+    @cached_property
+    def configuration(self) -> Configuration:
+        """Every image. Raises ConfigError."""
+        from ci_plugin.config.load import load_configuration, parse_dockerfile_option
+
+        dockerfiles = [parse_dockerfile_option(text) for text in self.project_options.dockerfiles] or self.settings.dockerfiles
+        configuration = load_configuration(self.source, self.tree.remote_name(), config_file=self.options.config, dockerfiles=dockerfiles)
+        self._tell_uncommitted(configuration)
+        return self._with_build_options(configuration)
+
+    def _with_build_options(self, configuration: Configuration) -> Configuration:
+        options = self.project_options
+        if not options.build_args and not options.context_add:
+            return configuration
+        if configuration.dialect != "dockerfile":
+            raise ConfigError(
+                f"expected --build-arg and --context-add with a Dockerfile alone, found {configuration.file}",
+                hint="write `args:` and `contextAddFiles:` at the image there",
+            )
+        given = dict(self._build_arg(text) for text in options.build_args)
+        images = [
+            replace(image, build_args={**image.build_args, **given}, context_add=(*image.context_add, *options.context_add))
+            for image in configuration.images
+            if isinstance(image, DockerfileImage)
+        ]
+        return Configuration.of(configuration.project, configuration.dialect, configuration.file, images)
+
+    def _build_arg(self, text: str) -> tuple[str, str]:
+        name, equals, value = text.partition("=")
+        if not equals:
+            if name not in self.environ:
+                raise InputError(
+                    f"expected a value for --build-arg {name}, found none in the environment", hint=f"write --build-arg {name}=VALUE"
+                )
+            value = self.environ[name]
+        return name, value
+
+    def _tell_uncommitted(self, configuration: Configuration) -> None:
+        """Only the commit is read: whoever edits a file and does not commit it should hear that it was not used."""
+        read = {configuration.file, *(image.dockerfile for image in configuration.images if isinstance(image, DockerfileImage))}
+        changed = self.tree.uncommitted([path for path in read if path])
+        if changed:
+            self.console.warning(
+                f"{', '.join(changed)} differs from the commit {self.tree.commit[:12]}, which is what is used; commit to use yours"
+            )

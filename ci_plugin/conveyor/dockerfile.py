@@ -1,0 +1,133 @@
+"""The one stage of a Dockerfile image: what of the Dockerfile, the commit and the pins decides its content (DESIGN.md §6.5).
+
+Only the files that enter the stage signature are sent to the engine, so a build cannot depend on one that does not.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
+
+from ci_plugin.config.context import Dockerignore, find_dockerignore, parse_dockerignore, select
+from ci_plugin.config.dockerfile import DockerfileReference
+from ci_plugin.config.dockerfile_content import ContextUse
+from ci_plugin.config.model import DockerfileImage
+from ci_plugin.config.references import dockerfile_args, load_dockerfile
+from ci_plugin.conveyor.inputs import hidden, pairs, texts
+from ci_plugin.conveyor.signature import stage_signature
+from ci_plugin.conveyor.stage import BuildDockerfile, FromExternal, Input, Stage
+from ci_plugin.errors import ConfigError
+from ci_plugin.pins.pin_set import PinSet
+from ci_plugin.values.platform import Platform
+from ci_plugin.values.reference import Reference
+from ci_plugin.values.tree import ContextFile, Listing, TreeEntry
+
+STAGE_NAME = "dockerfile"
+_SUBMODULE = "160000"
+
+
+class BuildFiles(Protocol):
+    """The files a Dockerfile stage reads; ``conveyor.plan.ProjectFiles`` has them."""
+
+    def find_file(self, path: str) -> bytes | None:
+        """A committed file's bytes, or None."""
+        ...
+
+    def listing(self) -> Listing:
+        """Every committed file."""
+        ...
+
+    def added(self, path: str) -> Sequence[ContextFile]:
+        """Files on disk below a path."""
+        ...
+
+
+def dockerfile_stage(image: DockerfileImage, platform: Platform, pins: PinSet, files: BuildFiles) -> Stage:
+    """The stage ``dockerfile``. Raises ConfigError for a missing or wrong Dockerfile, InputError for a reference without a pin."""
+    dockerfile = load_dockerfile(image, files)
+    args = dockerfile_args(image, platform)
+    references = dockerfile.references(image.target, args)
+
+    def pinned(use: DockerfileReference) -> Reference:
+        pin = pins.get(use.reference, use.location)
+        on_build_host = use.by_build_platform or use.kind == "syntax"
+        return use.reference.at(pin.digest if on_build_host and pin.digest else pin.manifest_digest(platform))
+
+    ignore_file, ignored = _read_dockerignore(image, files)
+    context = tuple(_used_files(image, dockerfile.context_use(image.target, args), ignored, files.listing()))
+    added = tuple(_added_files(image, files))
+    base = dockerfile.base(image.target, args)
+    digests = {str(use.reference): str(pinned(use).digest) for use in references}
+    inputs = [
+        *texts("instructions", dockerfile.instructions(image.target, args)),
+        *pairs("buildArgs", dict(dockerfile.build_arg_values(image.target, args))),
+        *hidden("cacheVersion", image.cache_version),
+        *hidden("dockerignore", ignore_file),
+        *_listing_input("context", context),
+        *_added_input("contextAdd", added),
+        *([Input(f"base.digest {name}", digest, digest) for name, digest in digests.items()] if image.from_latest else ()),
+    ]
+    inputs.sort(key=lambda item: item.label)
+    work = BuildDockerfile(
+        text=dockerfile.pinned(pinned, image.target, args),
+        target=image.target,
+        build_args=image.build_args,
+        context_directory=image.context,
+        context=context,
+        added=added,
+        base=_base(base, references, pinned),
+        pulled=tuple(dict.fromkeys(pinned(use) for use in references if use.kind != "syntax")),
+        needs_buildkit=dockerfile.needs_buildkit,
+    )
+    return Stage(STAGE_NAME, tuple(inputs), stage_signature(platform, STAGE_NAME, inputs, None), work)
+
+
+def _base(
+    reference: Reference | None, references: Iterable[DockerfileReference], pinned: Callable[[DockerfileReference], Reference]
+) -> FromExternal | None:
+    if reference is None:
+        return None
+    use = next(use for use in references if use.kind == "from" and use.reference == reference)
+    return FromExternal(reference, pinned(use))
+
+
+def _read_dockerignore(image: DockerfileImage, files: BuildFiles) -> tuple[str | None, Dockerignore]:
+    for path in find_dockerignore(image.dockerfile, image.context):
+        data = files.find_file(path)
+        if data is not None:
+            text = data.decode("utf-8", "surrogateescape")
+            return text, parse_dockerignore(text)
+    return None, Dockerignore()
+
+
+def _used_files(image: DockerfileImage, use: ContextUse, ignored: Dockerignore, listing: Listing) -> Iterator[TreeEntry]:
+    """The committed files below the context directory that ``.dockerignore`` leaves and the reached stages may read."""
+    prefix = "" if image.context == "." else f"{posixpath.normpath(image.context)}/"
+    inside = {entry.path.removeprefix(prefix): entry for entry in listing if entry.path.startswith(prefix) and entry.mode != _SUBMODULE}
+    left = [path for path in inside if not ignored.excludes(path)]
+    return (inside[path] for path in (left if use.whole else select(left, use.patterns)))
+
+
+def _added_files(image: DockerfileImage, files: BuildFiles) -> Iterator[ContextFile]:
+    for path in image.context_add:
+        found = files.added(posixpath.normpath(posixpath.join(image.context, path)))
+        if not found:
+            raise ConfigError(
+                f"expected a file or directory {path!r} to add to the context of {image.name!r}, found none",
+                hint="the step that makes it must run before this one, in the same job",
+                where=image.location,
+            )
+        for file in found:
+            yield ContextFile(posixpath.relpath(file.path, image.context), file.mode, file.data)
+
+
+def _listing_input(label: str, entries: Sequence[TreeEntry]) -> Iterator[Input]:
+    if entries:
+        yield Input(label, Listing.of(entries).fields, f"{len(entries)} committed files")
+
+
+def _added_input(label: str, files: Sequence[ContextFile]) -> Iterator[Input]:
+    if files:
+        value = tuple((file.path, file.mode, file.data) for file in sorted(files, key=lambda file: file.path))
+        yield Input(label, value, f"{len(files)} files from disk")

@@ -1,0 +1,143 @@
+"""The plan: every image, stage and stage signature of a configuration, before anything is built and without an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ci_plugin.config.model import Configuration, DockerfileImage, Image, ImageBase, StapelImage
+from ci_plugin.conveyor.dockerfile import dockerfile_stage
+from ci_plugin.conveyor.stage import Stage
+from ci_plugin.conveyor.stapel import stapel_stages
+from ci_plugin.errors import ConfigError, InputError, Location
+from ci_plugin.pins.pin_set import PinSet
+from ci_plugin.values.digest import Digest
+from ci_plugin.values.platform import DEFAULT_PLATFORM, Platform
+from ci_plugin.values.tree import ContextFile, Listing
+
+
+class ProjectFiles(Protocol):
+    """What a plan reads of the project: the commit's files, and the few files on disk that were asked for by name."""
+
+    def find_file(self, path: str) -> bytes | None:
+        """A committed file's bytes, or None."""
+        ...
+
+    def listing(self) -> Listing:
+        """Every committed file."""
+        ...
+
+    def archive_diff_id(self, path: str) -> Digest | None:
+        """sha256 of the decompressed tar of an archive on disk, or None where there is no file."""
+        ...
+
+    def added(self, path: str) -> Sequence[ContextFile]:
+        """Files on disk below a path."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedImage:
+    """One image for one platform; ``platform_was_chosen`` is False where nobody named a platform (then it is never emulated)."""
+
+    image: Image
+    platform: Platform
+    platform_was_chosen: bool
+    stages: tuple[Stage, ...]
+
+    @property
+    def name(self) -> str:
+        """The image's name."""
+        return self.image.name
+
+    @property
+    def signature(self) -> str:
+        """The final stage signature: the tag of the finished image."""
+        return self.stages[-1].signature
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The images it is built on directly."""
+        if isinstance(self.image, StapelImage) and isinstance(self.image.base, ImageBase):
+            return (self.image.base.image,)
+        return ()
+
+    @property
+    def is_deployable(self) -> bool:
+        """Whether the build record names it: final images do get deployed, artifact images and ``final: false`` do not."""
+        return self.image.is_final and not (isinstance(self.image, StapelImage) and self.image.is_artifact)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Planned images in the order of the configuration. ``is_complete``: no image of the configuration was left out."""
+
+    images: tuple[PlannedImage, ...]
+    is_complete: bool
+
+    def __iter__(self) -> Iterator[PlannedImage]:
+        return iter(self.images)
+
+    def get(self, name: str) -> PlannedImage:
+        """The planned image of that name, one platform each in this version."""
+        return next(planned for planned in self.images if planned.name == name)
+
+
+def choose_platforms(image: Image, asked: Sequence[Platform]) -> tuple[Platform, ...]:
+    """The command line's platforms, else the configuration's, else ``linux/amd64``. Raises InputError for several."""
+    platforms = tuple(asked) or image.platforms or (DEFAULT_PLATFORM,)
+    if len(platforms) > 1:
+        raise InputError(
+            f"expected one platform for image {image.name!r}, found {', '.join(map(str, platforms))}: this version builds one at a time",
+            hint="name one with `--platform`, and build the others in jobs of their own",
+            where=image.location,
+        )
+    return platforms
+
+
+def make_plan(
+    configuration: Configuration, pins: PinSet, files: ProjectFiles, names: Collection[str] = (), platforms: Sequence[Platform] = ()
+) -> Plan:
+    """The plan of these images and all they are built on; no names means all.
+
+    Raises ConfigError for an unknown name or a missing file, InputError for a reference that is not among the pins.
+    """
+    planned: dict[str, PlannedImage] = {}
+
+    def plan_image(image: Image) -> PlannedImage:
+        if image.name not in planned:
+            (platform,) = choose_platforms(image, platforms)
+            stages = _stages(image, platform)
+            planned[image.name] = PlannedImage(image, platform, bool(platforms or image.platforms), stages)
+        return planned[image.name]
+
+    def _stages(image: Image, platform: Platform) -> tuple[Stage, ...]:
+        if isinstance(image, DockerfileImage):
+            return (dockerfile_stage(image, platform, pins, files),)
+        return stapel_stages(
+            image,
+            platform,
+            pins,
+            final=lambda name: plan_image(configuration.get(name, image.location)).signature,
+            diff_id=lambda path: _diff_id(files, path, image.base.location),
+        )
+
+    wanted = configuration.with_dependencies(names)
+    return Plan(tuple(plan_image(image) for image in wanted), is_complete=len(wanted) == len(configuration.images))
+
+
+def all_platforms(images: Iterable[Image], asked: Sequence[Platform]) -> tuple[Platform, ...]:
+    """Every platform any of these images is built for: what a pin set has to cover."""
+    return tuple(sorted({platform for image in images for platform in choose_platforms(image, asked)}))
+
+
+def _diff_id(files: ProjectFiles, path: str, where: Location) -> Digest:
+    found = files.archive_diff_id(path)
+    if found is None:
+        raise ConfigError(
+            f"expected a root filesystem archive at {path}, found no file",
+            hint="make it in an earlier step, for example `debootstrap` and `tar`, or correct fromArchive",
+            where=where,
+        )
+    return found

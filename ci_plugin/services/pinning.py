@@ -1,0 +1,139 @@
+"""Pin once: adopt the pins of a scope, or resolve every reference once and create them (DESIGN.md §7).
+
+``adopt_or_create``: workspace → store → resolve → create if absent → read again and adopt the winner. A job that only needs pins
+(``get_pins``) never resolves: no pins is an error with the way out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ci_plugin.config.references import ConfigReference
+from ci_plugin.errors import AnswerIsNo, DocumentError, InputError, Location, Unavailable
+from ci_plugin.pins.pin_file import format_pin_file, parse_pin_file
+from ci_plugin.pins.pin_set import PinSet
+from ci_plugin.ports import Clock, PinStore, Registry, Workspace
+from ci_plugin.services.resolving import resolve_pins
+from ci_plugin.values.pipeline import ScopeKey
+from ci_plugin.values.platform import Platform
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Who asks for pins; ``by_name``: the scope was asked for by name outside CI, so the identity is the file's."""
+
+    key: ScopeKey
+    commit: str
+    by_name: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """A pin set and where it came from: ``workspace``, the store's name, or ``resolved``."""
+
+    pins: PinSet
+    source: str
+    document: bytes
+
+
+def find_pins(asking: Asking, workspace: Workspace, store: PinStore | None, clock: Clock) -> Adopted | None:
+    """The scope's pins from the workspace, else from the store (then the workspace gets them); None where neither has any.
+
+    Raises DocumentError for pins of another job: those are never silently passed over.
+    """
+    data = workspace.read_pins()
+    if data is not None:
+        adopted = _adopt(asking, data, str(workspace.pins_path), "workspace")
+        if not adopted.pins.is_expired(clock.now()):
+            return adopted
+    data = store.find_pins(asking.key) if store else None
+    if data is None or store is None:
+        return None
+    adopted = _adopt(asking, data, store.name, store.name)
+    workspace.write_pins(data)
+    return adopted
+
+
+def get_pins(asking: Asking, workspace: Workspace, store: PinStore | None, clock: Clock) -> Adopted:
+    """As ``find_pins``, but no pins is a DocumentError with the fix, never a fresh resolve."""
+    adopted = find_pins(asking, workspace, store, clock)
+    if adopted is None:
+        looked = f"{workspace.pins_path}" + (f" and {store.name}" if store else "; no repository is set to look in")
+        raise DocumentError(
+            f"expected the pins of {asking.key.scope}, found none (looked in {looked})",
+            hint="run `stagepin pin` in an earlier job of this scope and hand .stagepin/pins.json on as a CI artifact, "
+            "or set --repo so that it is kept in the stages storage",
+        )
+    return adopted
+
+
+def adopt_or_create(
+    asking: Asking,
+    references: Sequence[ConfigReference],
+    platforms: Sequence[Platform],
+    *,
+    images: Sequence[str],
+    tool: str,
+    workspace: Workspace,
+    store: PinStore | None,
+    registry: Registry,
+    clock: Clock,
+    locked: bool = False,
+) -> Adopted:
+    """The one pin set of the scope. With ``locked`` AnswerIsNo is raised where anything would have to be resolved."""
+    adopted = find_pins(asking, workspace, store, clock)
+    if adopted is not None:
+        return adopted
+    if locked:
+        message = f"expected the pins of {asking.key.scope} to exist, found none: {len(references)} references would have to be resolved"
+        raise AnswerIsNo(message, hint="run `stagepin pin` without --locked in the pin job of this scope")
+    created = PinSet(
+        tool=tool,
+        scope=asking.key.scope,
+        pipeline=asking.key.pipeline,
+        commit=asking.commit,
+        created_at=clock.now(),
+        images=tuple(images),
+        pins=resolve_pins(references, platforms, registry, clock),
+    )
+    adopted = Adopted(created, "resolved", format_pin_file(created))
+    if store is not None:
+        adopted = _publish(asking, adopted, store)
+    workspace.write_pins(adopted.document)
+    return adopted
+
+
+def fetch_pins(asking: Asking, workspace: Workspace, store: PinStore | None) -> Adopted:
+    """The scope's pins from the store into the workspace, whatever it held.
+
+    Raises InputError without a store, DocumentError without pins.
+    """
+    if store is None:
+        raise InputError("expected a repository to fetch from, found none", hint="set --repo or STAGEPIN_REPO to the stages storage")
+    data = store.find_pins(asking.key)
+    if data is None:
+        raise DocumentError(
+            f"expected the pins of {asking.key.scope} in {store.name}, found none",
+            hint="check --scope, --pipeline and --repo against the pin job's; pins exist once `stagepin pin` ran with that repository",
+        )
+    adopted = _adopt(asking, data, store.name, store.name)
+    workspace.write_pins(data)
+    return adopted
+
+
+def _publish(asking: Asking, ours: Adopted, store: PinStore) -> Adopted:
+    """Create if absent, then read again: whoever won, every job of the scope reads the same document."""
+    store.create_pins(asking.key, ours.document)
+    data = store.find_pins(asking.key)
+    if data is None:
+        raise Unavailable(
+            f"expected the pins just created in {store.name}, found none", hint="run the job again; it adopts what is there then"
+        )
+    return ours if data == ours.document else _adopt(asking, data, store.name, store.name)
+
+
+def _adopt(asking: Asking, data: bytes, place: str, source: str) -> Adopted:
+    pins = parse_pin_file(data, place)
+    pins.check_ours(asking.key, asking.commit, by_name=asking.by_name, where=Location(place))
+    return Adopted(pins, source, data)

@@ -1,0 +1,106 @@
+"""Make the build record from what the storage adopted: read from the final image downwards, so that it is always a true chain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from ci_plugin.conveyor.plan import Plan, PlannedImage
+from ci_plugin.conveyor.stage import BuildDockerfile, FromExternal
+from ci_plugin.errors import AnswerIsNo
+from ci_plugin.pins.pin_file import pin_checksum
+from ci_plugin.pins.pin_set import PinSet
+from ci_plugin.ports import StagesStorage, StoredStage
+from ci_plugin.records.build_record import BaseRecord, BaseState, BuildRecord, ImageRecord, PlatformRecord, StageRecord
+from ci_plugin.records.stage_labels import Ancestor, StageLabels
+from ci_plugin.services.building import BuiltImage
+from ci_plugin.services.election import trusted_labels
+from ci_plugin.services.pinning import Asking
+from ci_plugin.values.digest import Digest
+from ci_plugin.values.reference import Repository
+
+
+def make_record(
+    built: Iterable[BuiltImage], plan: Plan, pins: PinSet, asking: Asking, repository: Repository | None, *, published: bool
+) -> BuildRecord:
+    """The record of these images; complete when the plan left nothing out."""
+    images = {image.planned.name: _image(image, repository) for image in built if image.planned.is_deployable}
+    return BuildRecord(
+        scope=asking.key.scope,
+        pipeline=asking.key.pipeline,
+        commit=asking.commit,
+        repository=repository,
+        pins=pin_checksum(pins),
+        complete=plan.is_complete,
+        published=published,
+        images=images,
+    )
+
+
+def require_built(plan: Plan, storage: StagesStorage) -> tuple[BuiltImage, ...]:
+    """Every planned image as the storage has it. Raises AnswerIsNo naming all that are missing; builds nothing, needs no engine."""
+    found = {planned.name: storage.find(planned.signature) for planned in plan}
+    missing = [f"{planned.name} ({planned.signature})" for planned in plan if found[planned.name] is None]
+    if missing:
+        raise AnswerIsNo(
+            f"expected all {len(found)} images to be built, found {len(missing)} missing: {', '.join(missing)}",
+            hint="run `stagepin build` for them in this scope first; `stagepin explain IMAGE --against RECORD` says what changed",
+        )
+    return tuple(
+        BuiltImage(planned, stored, trusted_labels(stored, planned.signature)) for planned in plan if (stored := found[planned.name])
+    )
+
+
+def _image(built: BuiltImage, repository: Repository | None) -> ImageRecord:
+    descriptor = built.stored.descriptor
+    digest = descriptor.digest if descriptor else None
+    return ImageRecord(
+        reference=repository.at(digest) if repository and digest else None,
+        digest=digest,
+        media_type=descriptor.media_type if descriptor else "",
+        tags=(built.planned.signature,),
+        platforms={built.planned.platform: _platform(built, digest)},
+    )
+
+
+def _platform(built: BuiltImage, digest: Digest | None) -> PlatformRecord:
+    labels = built.labels
+    return PlatformRecord(
+        signature=built.planned.signature,
+        digest=digest,
+        image_id=built.stored.image_id,
+        built_by=labels.built_by,
+        base=_base(labels, built.planned),
+        stages=_stages(built, digest),
+    )
+
+
+def _base(labels: StageLabels, planned: PlannedImage) -> BaseRecord:
+    """What the image was built on; ``kept`` where that is no longer what its reference is pinned to."""
+    work = planned.stages[0].work
+    external = work.base if isinstance(work, BuildDockerfile) else work
+    base = labels.base
+    if isinstance(external, FromExternal) and base.digest != external.pinned.digest:
+        return BaseRecord(base.reference, base.digest, BaseState.KEPT, base.diff_ids)
+    return base
+
+
+def _stages(built: BuiltImage, digest: Digest | None) -> tuple[StageRecord, ...]:
+    digests: Mapping[str, Ancestor] = {item.signature: item for item in built.labels.ancestors}
+    return tuple(
+        StageRecord(
+            name=stage.name,
+            signature=stage.signature,
+            digest=digests[stage.signature].digest if stage.signature in digests else digest,
+            built=stage.name in built.seconds,
+            seconds=built.seconds.get(stage.name, 0.0),
+            inputs=tuple((item.label, item.hash) for item in stage.inputs),
+        )
+        for stage in built.planned.stages
+    )
+
+
+def settled(built: BuiltImage, stored: StoredStage) -> BuiltImage:
+    """The same image with what was adopted after the settle time."""
+    if stored is built.stored:
+        return built
+    return BuiltImage(built.planned, stored, trusted_labels(stored, built.planned.signature), built.seconds)

@@ -1,0 +1,26 @@
+"""dockerInstructions: write the ``docker:`` section into the image's config; nothing runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ci_plugin.conveyor.stage import WriteConfig
+from ci_plugin.ports import Engine, EngineImage, ImageChange
+from ci_plugin.values.digest import ImageId
+
+
+def write_config(work: WriteConfig, parent: ImageId, labels: Mapping[str, str], engine: Engine) -> EngineImage:
+    """The child image. Our own labels win over the user's: verification reads them."""
+    docker = work.instructions
+    change = ImageChange(
+        labels={**docker.labels, **labels},
+        env=docker.env,
+        volumes=docker.volumes,
+        expose=docker.expose,
+        cmd=docker.cmd,
+        entrypoint=docker.entrypoint,
+        workdir=docker.workdir,
+        user=docker.user,
+        healthcheck=docker.healthcheck,
+    )
+    return engine.derive(parent, change)

@@ -1,0 +1,44 @@
+"""A Dockerfile image: pull every pinned reference, then build over exactly the files that entered the stage signature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from ci_plugin.conveyor.stage import BuildDockerfile
+from ci_plugin.ports import ContextFile, Engine, EngineImage, OutputSink, SourceTree
+from ci_plugin.records.build_record import BaseRecord, BaseState
+from ci_plugin.services.stage_work.opening import open_external
+from ci_plugin.values.platform import Platform
+
+
+def open_dockerfile(work: BuildDockerfile, platform: Platform, engine: Engine) -> BaseRecord:
+    """Make all references present in the engine, with our credentials and by digest; the record of what the target begins with."""
+    for reference in work.pulled:
+        engine.pull(reference)
+    return open_external(work.base, platform, engine).record if work.base else BaseRecord(None, None, BaseState.SCRATCH, ())
+
+
+def build_dockerfile(
+    work: BuildDockerfile, labels: Mapping[str, str], platform: Platform, engine: Engine, source: SourceTree, output: OutputSink
+) -> EngineImage:
+    """The built image. Raises StageFailed with the output where an instruction fails."""
+    return engine.build(
+        _context(work, source),
+        work.text,
+        target=work.target,
+        build_args=work.build_args,
+        labels=labels,
+        platform=platform,
+        output=output,
+    )
+
+
+def _context(work: BuildDockerfile, source: SourceTree) -> Iterator[ContextFile]:
+    prefix = "" if work.context_directory == "." else f"{work.context_directory}/"
+    blobs = source.read(work.context)
+    added = {file.path for file in work.added}
+    for entry in work.context:
+        path = entry.path.removeprefix(prefix)
+        if path not in added:
+            yield ContextFile(path, entry.mode, blobs[entry.blob])
+    yield from work.added

@@ -1,0 +1,141 @@
+"""Verify: prove at deploy that what was built is what ships, from pins, record and registry alone (DESIGN.md §4, §11.1).
+
+No engine, no configuration, no upstream registry: a tag that moved meanwhile is not asked for. Every check is a finding with a stable rule
+name; what the registry cannot answer is an error of the run, not a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ci_plugin.errors import Location
+from ci_plugin.pins.pin_file import pin_checksum
+from ci_plugin.pins.pin_set import PinSet
+from ci_plugin.ports import Registry
+from ci_plugin.records.build_record import BaseRecord, BaseState, BuildRecord, ImageRecord, PlatformRecord
+from ci_plugin.records.stage_labels import OCI_BASE_DIGEST, StageLabels, parse_stage_labels
+from ci_plugin.values.finding import Finding, Severity
+from ci_plugin.values.manifest import ImageConfig, Manifest, parse_image_config
+from ci_plugin.values.platform import Platform
+from ci_plugin.values.reference import Reference, parse_reference
+
+_LARGEST_CONFIG = 8 * 1024 * 1024
+RULES = {
+    "record-pins": "the build record names this pin file by its checksum",
+    "record-commit": "the build record is of the commit that is deployed",
+    "record-published": "the build record's images are in a registry repository",
+    "image-exists": "the recorded digest is in the registry",
+    "image-config": "the image ID and platform are the recorded ones",
+    "image-labels": "the image says it is the recorded stage signature on the recorded base",
+    "base-layers": "the image begins with the recorded base's layers",
+    "base-pinned": "the recorded base is what the pin file pins its reference to",
+    "signature-recomputed": "this checkout, configuration and pins give the recorded stage signature",
+}
+"""Rule name → what it proves; the documentation lists the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the deploy job knows by itself: its commit (None to take the record's), the pins, and with ``--recompute`` the signatures."""
+
+    commit: str | None
+    pins: PinSet
+    signatures: Mapping[str, str] | None = None
+
+
+def verify(
+    record: BuildRecord, images: Mapping[str, ImageRecord], expected: Expected, registry: Registry, where: Location
+) -> tuple[Finding, ...]:
+    """All findings, empty where everything holds. Raises AccessDenied or Unavailable where the registry gave no answer."""
+    return tuple(_verify(record, images, expected, registry, where))
+
+
+def _verify(
+    record: BuildRecord, images: Mapping[str, ImageRecord], expected: Expected, registry: Registry, where: Location
+) -> Iterator[Finding]:
+    checksum = pin_checksum(expected.pins)
+    if record.pins != checksum:
+        yield _error(
+            "record-pins", f"expected a record of the pins {checksum}, found one of {record.pins}", where, "build again in this scope"
+        )
+    if expected.commit is not None and record.commit != expected.commit:
+        hint = "build this commit in this scope; for a rollback name the commit with --commit"
+        yield _error("record-commit", f"expected a record of commit {expected.commit}, found {record.commit}", where, hint)
+    for name, image in images.items():
+        yield from _verify_image(name, record, image, expected, registry)
+
+
+def _verify_image(name: str, record: BuildRecord, image: ImageRecord, expected: Expected, registry: Registry) -> Iterator[Finding]:
+    if image.reference is None or record.repository is None or image.reference.repository != record.repository:
+        found = image.reference or "no reference: it was built in :local"
+        hint = "build with --repo, so that there is something to deploy"
+        yield _error("record-published", f"expected {name!r} in {record.repository or 'a registry repository'}, found {found}", None, hint)
+        return
+    where = Location(str(image.reference))
+    manifest = registry.find_manifest(image.reference)
+    if manifest is None:
+        hint = "it was deleted or garbage-collected: build again in this scope, it gets the same bases"
+        yield _error("image-exists", f"expected {name!r} at {image.reference}, found it gone", where, hint)
+        return
+    for platform, platform_record in image.platforms.items():
+        recomputed = (expected.signatures or {}).get(name)
+        if recomputed is not None and recomputed != platform_record.signature:
+            message = f"expected the stage signature {platform_record.signature} for {name!r}, found {recomputed} for this checkout"
+            yield _error("signature-recomputed", message, where, f"`stagepin explain {name} --against RECORD` says what changed")
+        yield from _verify_config(name, platform, platform_record, manifest, image.reference, registry)
+        yield from _verify_base(name, platform, platform_record.base, expected.pins, where)
+
+
+def _verify_config(
+    name: str, platform: Platform, recorded: PlatformRecord, manifest: Manifest, reference: Reference, registry: Registry
+) -> Iterator[Finding]:
+    where = Location(str(reference))
+    rebuild = "the image is not the recorded one: do not deploy it; find out who wrote it, then build again"
+    if manifest.config is None or manifest.image_id != recorded.image_id:
+        found = "an index" if manifest.config is None else manifest.image_id
+        yield _error("image-config", f"expected {name!r} to have the image ID {recorded.image_id}, found {found}", where, rebuild)
+        return
+    config = parse_image_config(registry.get_blob(reference.repository, manifest.config, _LARGEST_CONFIG))
+    if not config.platform.serves(platform):
+        yield _error("image-config", f"expected {name!r} to be for {platform}, found {config.platform}", where, rebuild)
+    yield from (_error("image-labels", message, where, rebuild) for message in _label_faults(name, recorded, config))
+    layers = config.diff_ids[: len(recorded.base.diff_ids)]
+    if layers != recorded.base.diff_ids:
+        expected = ", ".join(map(str, recorded.base.diff_ids))
+        message = f"expected {name!r} to begin with the base's layers {expected}, found {', '.join(map(str, layers)) or 'none'}"
+        yield _error("base-layers", message, where, rebuild)
+
+
+def _label_faults(name: str, recorded: PlatformRecord, config: ImageConfig) -> Iterator[str]:
+    try:
+        labels = parse_stage_labels(config.labels)
+    except ValueError as error:
+        yield f"expected {name!r} to carry stagepin's labels, found {error}"
+        return
+    if labels.signature != recorded.signature:
+        yield f"expected {name!r} to be labelled with stage signature {recorded.signature}, found {labels.signature}"
+    if _base_facts(labels.base) != _base_facts(recorded.base) or not _oci_base_agrees(labels, config):
+        yield f"expected {name!r} to be labelled with base {recorded.base.digest}, found {labels.base.digest}"
+
+
+def _base_facts(base: BaseRecord) -> tuple[object, ...]:
+    """Without the state: a reused image says ``pinned`` of what is ``kept`` for a later job."""
+    return (base.reference, base.digest, base.diff_ids)
+
+
+def _oci_base_agrees(labels: StageLabels, config: ImageConfig) -> bool:
+    return config.labels.get(OCI_BASE_DIGEST, "") == str(labels.base.digest or "")
+
+
+def _verify_base(name: str, platform: Platform, base: BaseRecord, pins: PinSet, where: Location) -> Iterator[Finding]:
+    if base.state is not BaseState.PINNED or base.reference is None:
+        return
+    pinned = pins.get(parse_reference(base.reference), where).manifest_digest(platform)
+    if base.digest != pinned:
+        message = f"expected {name!r} on {base.reference} pinned to {pinned}, found it built on {base.digest}"
+        yield _error("base-pinned", message, where, "build again in this scope")
+
+
+def _error(rule: str, message: str, where: Location | None, hint: str) -> Finding:
+    return Finding(rule, Severity.ERROR, message, where, hint)
