@@ -7,6 +7,7 @@ builder flags). It keeps to the text: nothing is expanded, no meaning is given t
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -280,8 +281,6 @@ def is_json_list(text: str) -> bool:
     """Whether the arguments are written in exec form: a JSON list of texts."""
     if not text.startswith("["):
         return False
-    import json  # here: most files need no JSON
-
     try:
         items = json.loads(text)
     except (ValueError, RecursionError):

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ci_plugin.config.dockerfile import Dockerfile, parse_dockerfile
 from ci_plugin.config.model import Configuration, DockerfileImage, ExternalBase, Image
-from ci_plugin.config.source import Source
+from ci_plugin.config.source import CommittedFiles
 from ci_plugin.errors import ConfigError, Location
 from ci_plugin.values.platform import DEFAULT_PLATFORM, Platform
 from ci_plugin.values.reference import Reference
@@ -46,7 +46,9 @@ class UnresolvedReference:
     error: ConfigError = field(compare=False)
 
 
-def list_references(configuration: Configuration, source: Source, platform: Platform = DEFAULT_PLATFORM) -> tuple[ConfigReference, ...]:
+def list_references(
+    configuration: Configuration, source: CommittedFiles, platform: Platform = DEFAULT_PLATFORM
+) -> tuple[ConfigReference, ...]:
     """The external references of every image, in the order of the text. Raises ConfigError for one that cannot be told."""
     found: list[ConfigReference] = []
     for image in configuration:
@@ -58,7 +60,7 @@ def list_references(configuration: Configuration, source: Source, platform: Plat
 
 
 def find_references(
-    image: Image, source: Source, platform: Platform = DEFAULT_PLATFORM
+    image: Image, source: CommittedFiles, platform: Platform = DEFAULT_PLATFORM
 ) -> tuple[tuple[ConfigReference, ...], tuple[UnresolvedReference, ...]]:
     """The external references of one image, and its operands that cannot be told. Raises ConfigError for a broken Dockerfile."""
     if not isinstance(image, DockerfileImage):

@@ -55,10 +55,10 @@ class Problems:
             self._errors.append(error)
 
     def raise_first(self) -> None:
-        """Raise the first error by line, naming the others; nothing where there is none."""
+        """Raise the first error found (unknown directives come before what they cause), naming the others; nothing where there is none."""
         if not self._errors:
             return
-        first, *others = sorted(self._errors, key=lambda error: (error.where.line or 0) if error.where else 0)
+        first, *others = self._errors
         if not others:
             raise first
         listed = "\n".join(f"  {error.where}: {error.message}" + (f" ({error.hint})" if error.hint else "") for error in others)

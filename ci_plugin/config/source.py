@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from ci_plugin.errors import ConfigError, Location
+
+
+class CommittedFiles(Protocol):
+    """Anything that can give a committed file."""
+
+    def find_file(self, path: str, /) -> bytes | None:
+        """The bytes of a committed file by its POSIX path relative to the project directory, or None."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,8 @@ def line_map(text: str, rendered: str) -> LineMap:
     for before, after in pairwise((-1, *sorted(origins), len(lines))):
         for line in range(before + 1, after):
             origins[line] = min(origins.get(before, -1) + (line - before), origins.get(after, len(written)) - 1)
-    return lambda line: max(origins.get(line - 1, line - 1), 0) + 1
+    last = max(len(written), 1)
+    return lambda line: min(max(origins.get(line - 1, line - 1), 0) + 1, last)
 
 
 def _engine(functions: Mapping[str, Callable[..., object]]) -> gotpl.Environment:
@@ -217,6 +218,6 @@ def _execution_error(error: gotpl.TemplateError, file: str, environment: _Enviro
     while cause is not None and not isinstance(cause, _Refused) and seen < 100:
         cause, seen = cause.__cause__, seen + 1
     if isinstance(cause, _Refused):
-        return ConfigError(cause.message, hint=cause.hint, where=where)
+        return ConfigError(environment.without_values(cause.message), hint=environment.without_values(cause.hint), where=where)
     problem = environment.without_values(getattr(error, "message", "it does not execute"))
     return ConfigError(f"expected a template that renders, found: {problem}", hint="check this line of the template", where=where)

@@ -82,7 +82,7 @@ def parse_documents(text: str, file: str, line_of: LineMap = lambda line: line) 
 
 
 def _hint(problem: str) -> str:
-    if "\\t" in problem or "'\t'" in problem:
+    if "\\t" in problem or "tab character" in problem:
         return "indent with spaces, not with tabs"
     return "check the indentation and the quotes of this line; a value with `: ` or ` #` needs quotes"
 

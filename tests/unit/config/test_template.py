@@ -1,0 +1,107 @@
+"""Templates see what is committed and named variables, nothing else; a message never holds a variable's value."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from ci_plugin.config.source import Source
+from ci_plugin.config.template import line_map, render
+from ci_plugin.errors import ConfigError
+from tests.unit.config.sources import source
+
+SECRET = "hunter2-canary"
+
+
+def show(text: str, given: Source | None = None) -> str:
+    return render(text, "werf.yaml", given or source({}))
+
+
+def refuse(text: str, given: Source | None = None) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        show(text, given)
+    return caught.value
+
+
+def test_files_commit_and_environment_name_are_there() -> None:
+    given = source({"a.txt": "A", "b/c.txt": "C"})
+    glob = '{{ range $p, $t := .Files.Glob "**/*.txt" }}{{ $p }}={{ $t }};{{ end }}'
+    text = '{{ .Files.Get "a.txt" }} {{ .Files.Exists "nope" }} ' + glob + " {{ .Env }} {{ .Commit.Hash }}"
+    assert show(text, given) == f"A false a.txt=A;b/c.txt=C; production {'c' * 40}"
+
+
+def test_shared_templates_and_definitions_of_the_file_are_included() -> None:
+    given = source({".werf/lib/a.tmpl": "shared {{ .Env }}", ".werf/b.tmpl": '{{ define "b" }}defined{{ end }}'})
+    assert show('{{ define "c" }}own{{ end }}{{ include "lib/a.tmpl" . }} {{ include "b" . }} {{ include "c" . }}', given) == (
+        "shared production defined own"
+    )
+
+
+def test_sprig_is_there() -> None:
+    assert show('{{ list "b" "a" | sortAlpha | join "," | upper | quote }}') == '"A,B"'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [('{{ env "X" }}', "v"), ('{{ env "EMPTY" }}', ""), ('{{ env "EMPTY" "d" }}', "d"), ('{{ env "U" "d" }}', "d")]
+)
+def test_env_takes_the_variable_or_the_default(text: str, expected: str) -> None:
+    assert show(text, source({}, {"X": "v", "EMPTY": ""})) == expected
+
+
+def test_only_listed_names_are_readable_where_the_settings_list_some() -> None:
+    given = source({}, {"MY_TOKEN": "t", "X": "v"}, readable_env=("MY_TOKEN",))
+    assert show('{{ env "MY_TOKEN" }}', given) == "t"
+    assert "found 'X'" in refuse('{{ env "X" }}', given).message
+
+
+def test_a_failure_in_a_shared_template_names_its_file() -> None:
+    given = source({".werf/a.tmpl": '\n{{ env "U" }}', ".werf/b.tmpl": "\n\n{{ nope }}"})
+    assert str(refuse('{{ include "a.tmpl" . }}', given).where) == ".werf/b.tmpl:3"
+    assert str(refuse('{{ include "a.tmpl" . }}', source({".werf/a.tmpl": '\n{{ env "U" }}'})).where) == ".werf/a.tmpl:2"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{{ env "X" | fail }}',
+        '{{ required (env "X") "" | toDate }}',
+        '{{ env "X" | semver }}',
+        '{{ index (env "X") "a" }}',
+        '{{ include (env "X") . }}',
+        '{{ (env "X").Foo }}',
+        '{{ .Files.Get (env "X") }}',
+    ],
+)
+def test_no_message_holds_the_value_of_a_variable(text: str) -> None:
+    error = refuse(text, source({}, {"X": SECRET}))
+    assert SECRET not in f"{error.message}{error.hint}{error.where}"
+
+
+@pytest.mark.parametrize(
+    "text", ["{{" * 1000, "{{(" * 1000, '{{ include "werf.yaml" . }}', "{{ .Files.__class__ }}", "{{ .Nope }}", "{{ fail `x` }}"]
+)
+def test_a_template_that_does_not_execute_is_told_with_its_line(text: str) -> None:
+    error = refuse("a\n" + text)
+    assert error.where is not None
+    assert error.where.line in (1, 2)
+
+
+def test_lines_of_the_rendered_text_lead_back_to_the_template() -> None:
+    text = "a\n{{ range until 3 }}x{{ . }}\n{{ end }}\nb\nc"
+    rendered = show(text)
+    line_of = line_map(text, rendered)
+    assert line_of(rendered.splitlines().index("c") + 1) == 5
+    assert all(1 <= line_of(line) <= 5 for line in range(1, 20))
+
+
+def test_plain_configurations_import_no_template_library() -> None:
+    code = (
+        "import sys\nfrom ci_plugin.config.load import load_configuration\nfrom ci_plugin.config.source import Source\n"
+        "f = {'Dockerfile': b'FROM a'}\nload_configuration(Source(f.get, lambda: list(f), {}), 'p')\n"
+        "assert not {'yaml', 'gotpl'} & set(sys.modules), sys.modules.keys()\n"
+        "f = {'dappfile.yml': b'dimg: a\\nfrom: b'}\nload_configuration(Source(f.get, lambda: list(f), {}), 'p')\n"
+        "assert 'gotpl' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
