@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import UTC, datetime
 
 from ci_plugin.ports import CredentialSource
 from ci_plugin.registry.client import RegistryClient
 from ci_plugin.registry.transport import Proxies
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.reference import Reference
+from tests.fakes.clock import FakeClock
 from tests.fakes.registry import ImageBytes
-
-
-class WaitlessClock:
-    """Counts the seconds it was asked to sleep and returns at once."""
-
-    def __init__(self) -> None:
-        self.waits: list[float] = []
-
-    def now(self) -> datetime:
-        return datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-
-    def sleep(self, seconds: float) -> None:
-        self.waits.append(seconds)
 
 
 def no_credentials(registry: str) -> None:
@@ -33,14 +20,14 @@ def no_credentials(registry: str) -> None:
 def make_client(
     credentials: CredentialSource = no_credentials,
     *,
-    clock: WaitlessClock | None = None,
+    clock: FakeClock | None = None,
     insecure: Collection[str] = (),
     deadline: float = 60.0,
     ca_file: str | None = None,
 ) -> RegistryClient:
     """A client that does not wait and knows no proxy."""
     return RegistryClient(
-        credentials, clock=clock or WaitlessClock(), insecure=insecure, deadline=deadline, ca_file=ca_file, proxies=Proxies({})
+        credentials, clock=clock or FakeClock(), insecure=insecure, deadline=deadline, ca_file=ca_file, proxies=Proxies({})
     )
 
 

@@ -14,8 +14,9 @@ from ci_plugin.values.credentials import Credentials
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.manifest import DOCKER_MANIFEST, MEDIA_TYPES, Descriptor
 from ci_plugin.values.reference import Reference, Repository
+from tests.fakes.clock import FakeClock
 from tests.fakes.registry import FakeRegistry, Request, make_image
-from tests.fakes.registry_client import WaitlessClock, make_client, push_image
+from tests.fakes.registry_client import make_client, push_image
 
 USER = Credentials("user", "s3cret-of-the-test")
 HTML = {"Content-Type": "text/html; charset=utf-8", "Docker-Distribution-Api-Version": ""}
@@ -136,20 +137,20 @@ class TestRetries:
 
     def test_the_wait_the_server_asks_for_is_kept(self) -> None:
         with FakeRegistry() as registry:
-            reference, clock = one_image(registry), WaitlessClock()
+            reference, clock = one_image(registry), FakeClock()
             registry.fail(status=429, headers={"Retry-After": "7"}, times=2)
             assert isinstance(make_client(clock=clock).resolve([reference])[reference], Descriptor)
-            assert clock.waits == [7.0, 7.0]
+            assert clock.slept == [7.0, 7.0]
 
     def test_a_wait_beyond_the_deadline_is_not_begun(self) -> None:
         with FakeRegistry() as registry:
-            reference, clock = one_image(registry), WaitlessClock()
+            reference, clock = one_image(registry), FakeClock()
             registry.fail(status=429, headers={"Retry-After": "3600"}, times=None)
             error = error_of(make_client(clock=clock), reference)
             assert isinstance(error, Unavailable)
             assert error.message == f"expected the digest of {reference}, found status 429 from {registry.address}"
             assert error.retry_after == 3600.0
-            assert (clock.waits, len(registry.requests)) == ([], 1)
+            assert (clock.slept, len(registry.requests)) == ([], 1)
 
     def test_a_lasting_failure_is_named_after_six_tries(self) -> None:
         with FakeRegistry() as registry:
