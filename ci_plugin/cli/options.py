@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
-from typing import Any, TypeVar
+from functools import reduce, wraps
+from typing import Any, TypeVar, cast
 
 import click
+from click.core import ParameterSource
 
 from ci_plugin.values.platform import Platform, parse_platform
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_PLATFORM = "The platform to pin and build for (default: linux/amd64)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +46,14 @@ class _PlatformType(click.ParamType[Platform]):
 
 
 def scope_options(function: _F) -> _F:
-    """Adds ``--repo``, ``--scope`` and ``--pipeline``; the command takes them through ``read_scope_options``."""
+    """Adds ``--repo``, ``--scope`` and ``--pipeline``; the command gets them as ``scope: ScopeOptions``."""
+
+    @wraps(function)
+    def command(*args: object, repo: str | None, scope: str | None, pipeline: str | None, **others: object) -> object:
+        return function(*args, scope=_read_scope(repo, scope, pipeline), **others)
+
     return _decorate(
-        function,
+        cast(_F, command),
         click.option("--repo", metavar="REPO", envvar="STAGEPIN_REPO", help="Stages storage: a registry repository, or :local."),
         click.option("--scope", metavar="SCOPE", envvar="STAGEPIN_SCOPE", help="pipeline (default), commit, or a text of your own."),
         click.option("--pipeline", metavar="ID", help="Short for --scope pipeline:ID."),
@@ -54,43 +61,38 @@ def scope_options(function: _F) -> _F:
 
 
 def project_options(function: _F) -> _F:
-    """Adds ``--dockerfile``, ``--build-arg``, ``--context-add`` and ``--platform``; read through ``read_project_options``."""
+    """Adds ``--dockerfile``, ``--build-arg``, ``--context-add`` and ``--platform``; the command gets ``project: ProjectOptions``."""
+
+    @wraps(function)
+    def command(
+        *args: object,
+        dockerfiles: tuple[str, ...],
+        build_args: tuple[str, ...],
+        context_add: tuple[str, ...],
+        platforms: tuple[Platform, ...],
+        **others: object,
+    ) -> object:
+        project = ProjectOptions(dockerfiles, build_args, context_add, tuple(dict.fromkeys(platforms)))
+        return function(*args, project=project, **others)
+
     return _decorate(
-        function,
+        cast(_F, command),
         click.option(
             "--dockerfile", "dockerfiles", metavar="NAME=PATH[,context=DIR][,target=T]", multiple=True, help="An image; repeatable."
         ),
-        click.option(
-            "--build-arg", "build_args", metavar="NAME[=VALUE]", multiple=True, help="A Dockerfile ARG; without VALUE, the environment's."
-        ),
+        click.option("--build-arg", "build_args", metavar="NAME[=VALUE]", multiple=True, help="A Dockerfile's ARG; repeatable."),
         click.option("--context-add", metavar="PATH", multiple=True, help="Add files that are not committed to the build context."),
         click.option(
-            "--platform",
-            "platforms",
-            type=_PlatformType(),
-            metavar="OS/ARCH",
-            envvar="STAGEPIN_PLATFORM",
-            multiple=True,
-            help="Build for it.",
+            "--platform", "platforms", type=_PlatformType(), metavar="OS/ARCH", envvar="STAGEPIN_PLATFORM", multiple=True, help=_PLATFORM
         ),
     )
 
 
-def read_scope_options(values: dict[str, Any]) -> ScopeOptions:
-    """Takes the shared options out of a command's arguments."""
-    repo, scope, pipeline = values.pop("repo"), values.pop("scope"), values.pop("pipeline")
-    source = click.get_current_context().get_parameter_source("scope")
-    if pipeline and scope and source is click.core.ParameterSource.COMMANDLINE:
+def _read_scope(repo: str | None, scope: str | None, pipeline: str | None) -> ScopeOptions:
+    is_given = click.get_current_context().get_parameter_source("scope") is ParameterSource.COMMANDLINE
+    if pipeline and is_given:
         raise click.UsageError("expected --scope or --pipeline, found both")
-    is_from_command_line = bool(pipeline) or source is click.core.ParameterSource.COMMANDLINE
-    return ScopeOptions(repo or None, f"pipeline:{pipeline}" if pipeline else scope or None, is_from_command_line)
-
-
-def read_project_options(values: dict[str, Any]) -> ProjectOptions:
-    """Takes the shared options out of a command's arguments."""
-    return ProjectOptions(
-        values.pop("dockerfiles"), values.pop("build_args"), values.pop("context_add"), tuple(dict.fromkeys(values.pop("platforms")))
-    )
+    return ScopeOptions(repo or None, f"pipeline:{pipeline}" if pipeline else scope or None, is_given or bool(pipeline))
 
 
 def _decorate(function: _F, *decorators: Callable[[_F], _F]) -> _F:

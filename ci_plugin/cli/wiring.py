@@ -58,11 +58,13 @@ class Session:
         self.clock = SystemClock()
 
     @cached_property
+    def redactor(self) -> Redactor:
+        """Knows the secrets of this environment; every sink goes through it."""
+        return Redactor(secrets_of(self.environ))
+
+    @cached_property
     def console(self) -> Console:
         """The one place that prints; it knows the secrets of this environment."""
-        redactor = Redactor()
-        for secret in secrets_of(self.environ):
-            redactor.add(secret)
         style = {"GITLAB_CI": "gitlab", "GITHUB_ACTIONS": "github"}
         found = [name for variable, name in style.items() if self.environ.get(variable) == "true"]
         return Console(
@@ -72,7 +74,7 @@ class Session:
             log_format=self.options.log_format,
             verbosity=self.options.verbosity,
             color=wants_color(self.options.color, self.environ, sys.stderr),
-            redactor=redactor,
+            redactor=self.redactor,
             clock=self.clock,
         )
 
@@ -94,15 +96,23 @@ class Session:
         return open_source_tree(self.directory)
 
     @cached_property
+    def checkout(self) -> GitTree | None:
+        """The git repository, or None: verify and fetch work in a job that cloned nothing."""
+        try:
+            return self.tree
+        except InputError:
+            return None
+
+    @cached_property
     def settings(self) -> Settings:
         """``.stagepin.yaml`` as committed, else defaults."""
-        data = self.tree.find_file(SETTINGS_FILE)
+        data = self.checkout.find_file(SETTINGS_FILE) if self.checkout else None
         return Settings() if data is None else parse_settings(data, SETTINGS_FILE)
 
     @cached_property
     def workspace(self) -> Workspace:
-        """The ``.stagepin`` directory."""
-        return Workspace(self.tree.top)
+        """The ``.stagepin`` directory: at the top of the git repository, else in the project directory."""
+        return Workspace(self.checkout.top if self.checkout else self.directory)
 
     @cached_property
     def credentials(self) -> CredentialSource:
@@ -176,10 +186,11 @@ class ScopedSession(Session):
     def asking(self) -> Asking:
         """Who asks: identity, scope, commit."""
         explicit = self.scope_options.scope or self.settings.scope
-        scope = choose_scope(explicit, self.context)
-        identity = pipeline_identity(self.context, self.tree.remote_name())
+        commit = self.checkout.commit if self.checkout else self.context.commit
+        scope = choose_scope(explicit, replace(self.context, commit=commit))
+        identity = pipeline_identity(self.context, self.checkout.remote_name() if self.checkout else "")
         by_name = bool(explicit) and not self.context.is_ci
-        return Asking(ScopeKey(identity, scope), self.tree.commit, by_name)
+        return Asking(ScopeKey(identity, scope), commit or self.tree.commit, by_name)
 
     @cached_property
     def pin_store(self) -> PinStore | None:

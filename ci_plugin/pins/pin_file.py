@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from ci_plugin.pins.pin_set import Origin, Pin, PinSet
 from ci_plugin.values.digest import Digest
-from ci_plugin.values.document import Node, checksum_of, open_sealed, seal
-from ci_plugin.values.pipeline import PipelineId, Scope, parse_commit
+from ci_plugin.values.document import Node, checksum_of, open_sealed, parse_pipeline, pipeline_body, seal
+from ci_plugin.values.pipeline import Scope, parse_commit
 from ci_plugin.values.platform import parse_platform
 from ci_plugin.values.reference import parse_reference
 from ci_plugin.values.timestamp import format_time, parse_time
@@ -39,25 +39,6 @@ def parse_pin_file(data: bytes, file: str) -> PinSet:
         images=tuple(item.text() for item in top["images"].items()),
         pins=tuple(_parse_pin(item) for item in top["pins"].items()),
     )
-
-
-def pipeline_body(pipeline: PipelineId) -> dict[str, object]:
-    """The ``pipeline`` object of pin file and build record."""
-    return {
-        "forge": pipeline.forge,
-        "host": pipeline.host,
-        "projectId": pipeline.project_id,
-        "project": pipeline.project,
-        "id": pipeline.id,
-    }
-
-
-def parse_pipeline(node: Node) -> PipelineId:
-    """The inverse of ``pipeline_body``. Raises DocumentError."""
-    node.only("forge", "host", "projectId", "project", "id")
-    if node["forge"].text() not in ("gitlab", "github", "local"):
-        raise node["forge"].error("gitlab, github or local")
-    return PipelineId(node["forge"].text(), node["host"].text(), node["projectId"].text(), node["project"].text(), node["id"].text())
 
 
 def _body(pins: PinSet) -> dict[str, object]:

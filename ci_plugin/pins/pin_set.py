@@ -98,13 +98,16 @@ class PinSet:
             )
         return pin
 
-    def check_ours(self, key: ScopeKey, commit: str, *, by_name: bool, where: Location) -> None:
-        """Raise DocumentError unless this set belongs to the asking job; ``by_name``: the scope was asked for outside CI."""
+    def check_ours(self, key: ScopeKey, commit: str | None, *, by_name: bool, where: Location) -> None:
+        """Raise DocumentError unless this set belongs to the asking job.
+
+        ``by_name``: the scope was asked for outside CI. ``commit`` None: a scope of another commit was asked for, as a rollback does.
+        """
         self._expect("scope", key.scope.text, self.scope.text, where)
         if not by_name:
             for name, ours, theirs in zip(("forge", "host", "project id"), key.pipeline.identity, self.pipeline.identity, strict=True):
                 self._expect(name, ours, theirs, where)
-            if key.scope.is_one_commit:
+            if key.scope.is_one_commit and commit is not None:
                 self._expect("commit", commit, self.commit, where)
 
     def is_expired(self, now: datetime) -> bool:

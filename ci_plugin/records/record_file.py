@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 
-from ci_plugin.pins.pin_file import parse_pipeline, pipeline_body
 from ci_plugin.records.build_record import BaseRecord, BaseState, BuildRecord, BuiltBy, ImageRecord, PlatformRecord, StageRecord
 from ci_plugin.values.digest import Digest, ImageId
-from ci_plugin.values.document import Node, checksum_of, open_sealed, seal
+from ci_plugin.values.document import Node, checksum_of, open_sealed, parse_pipeline, pipeline_body, seal
 from ci_plugin.values.pipeline import Scope, parse_commit
 from ci_plugin.values.platform import parse_platform
 from ci_plugin.values.reference import parse_reference, parse_repository

@@ -21,11 +21,16 @@ from ci_plugin.values.platform import Platform
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """Who asks for pins; ``by_name``: the scope was asked for by name outside CI, so the identity is the file's."""
+    """Who asks for pins.
+
+    ``by_name``: the scope was asked for by name outside CI, so the identity is the file's. ``any_commit``: a scope was asked for that need
+    not be of this commit, as a rollback does.
+    """
 
     key: ScopeKey
     commit: str
     by_name: bool = False
+    any_commit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,5 +140,6 @@ def _publish(asking: Asking, ours: Adopted, store: PinStore) -> Adopted:
 
 def _adopt(asking: Asking, data: bytes, place: str, source: str) -> Adopted:
     pins = parse_pin_file(data, place)
-    pins.check_ours(asking.key, asking.commit, by_name=asking.by_name, where=Location(place))
+    commit = None if asking.any_commit else asking.commit
+    pins.check_ours(asking.key, commit, by_name=asking.by_name, where=Location(place))
     return Adopted(pins, source, data)

@@ -9,8 +9,9 @@ from ci_plugin.conveyor.stage import BuildDockerfile, FromExternal
 from ci_plugin.errors import AnswerIsNo
 from ci_plugin.pins.pin_file import pin_checksum
 from ci_plugin.pins.pin_set import PinSet
-from ci_plugin.ports import StagesStorage, StoredStage
+from ci_plugin.ports import PinStore, StagesStorage, StoredStage, Workspace
 from ci_plugin.records.build_record import BaseRecord, BaseState, BuildRecord, ImageRecord, PlatformRecord, StageRecord
+from ci_plugin.records.record_file import format_record_file, parse_record_file
 from ci_plugin.records.stage_labels import Ancestor, StageLabels
 from ci_plugin.services.building import BuiltImage
 from ci_plugin.services.election import trusted_labels
@@ -48,6 +49,30 @@ def require_built(plan: Plan, storage: StagesStorage) -> tuple[BuiltImage, ...]:
     return tuple(
         BuiltImage(planned, stored, trusted_labels(stored, planned.signature)) for planned in plan if (stored := found[planned.name])
     )
+
+
+def keep_record(record: BuildRecord, asking: Asking, workspace: Workspace, store: PinStore | None) -> str:
+    """Write the record to the workspace and, where it is whole and published, to the store; returns what to tell people, or nothing.
+
+    The store keeps the first of two records that name the same digests: a retried job that built nothing changes nothing.
+    """
+    document = format_record_file(record)
+    workspace.write_record(document)
+    if store is None or not (record.complete and record.published):
+        return ""
+    data = store.find_record(asking.key)
+    if data is not None:
+        kept = parse_record_file(data, store.name)
+        if _digests(kept) == _digests(record) and kept.pins == record.pins:
+            return f"the build record in the {store.name} stays: it names the same digests"
+    store.put_record(asking.key, document)
+    if data is not None:
+        return f"the build record in the {store.name} named other digests and was replaced; both sets stay pullable"
+    return f"the build record is kept in the {store.name} too"
+
+
+def _digests(record: BuildRecord) -> Mapping[str, Digest | None]:
+    return {name: image.digest for name, image in record.images.items()}
 
 
 def _image(built: BuiltImage, repository: Repository | None) -> ImageRecord:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from ci_plugin.errors import DocumentError, Location
 from ci_plugin.values.canonical import canonical_json
 from ci_plugin.values.digest import Digest
+from ci_plugin.values.pipeline import PipelineId
 
 LARGEST_DOCUMENT = 16 * 1024 * 1024
 _DEEPEST = 40
@@ -130,6 +131,25 @@ def open_sealed(data: bytes, file: str, version: int) -> Node:
         message = f"expected checksum {expected}, found {str(document.get('checksum'))[:80]}: the file was changed after it was written"
         raise DocumentError(message, hint="delete it and run `stagepin fetch`; never edit it by hand", where=Location(file))
     return Node(document, "", file)
+
+
+def pipeline_body(pipeline: PipelineId) -> dict[str, object]:
+    """The ``pipeline`` object of pin file and build record."""
+    return {
+        "forge": pipeline.forge,
+        "host": pipeline.host,
+        "projectId": pipeline.project_id,
+        "project": pipeline.project,
+        "id": pipeline.id,
+    }
+
+
+def parse_pipeline(node: Node) -> PipelineId:
+    """The inverse of ``pipeline_body``. Raises DocumentError."""
+    node.only("forge", "host", "projectId", "project", "id")
+    if node["forge"].text() not in ("gitlab", "github", "local"):
+        raise node["forge"].error("gitlab, github or local")
+    return PipelineId(node["forge"].text(), node["host"].text(), node["projectId"].text(), node["project"].text(), node["id"].text())
 
 
 def _load(data: bytes, file: str) -> dict[str, Any]:

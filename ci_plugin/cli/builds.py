@@ -1,0 +1,120 @@
+"""Runs a build's parts in order: plan, images over their graph, record; tells people and the CI what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ci_plugin.cli.outputs import as_json, image_references, write_outputs, write_summary
+from ci_plugin.cli.wiring import ProjectSession
+from ci_plugin.conveyor.plan import make_plan
+from ci_plugin.errors import StageFailed, StagepinError
+from ci_plugin.pins.pin_file import pin_checksum
+from ci_plugin.pins.pin_set import PinSet
+from ci_plugin.ports import OutputSink
+from ci_plugin.records.build_record import BuildRecord, BuiltBy
+from ci_plugin.records.record_file import record_checksum
+from ci_plugin.reports.tables import format_table
+from ci_plugin.services.building import BuiltImage, Workshop, build_image
+from ci_plugin.services.election import Election
+from ci_plugin.services.recording import keep_record, make_record, require_built, settled
+from ci_plugin.services.scheduler import Outcome, run_graph
+
+
+class Build:
+    """One run of ``stagepin build`` over these images (none means all)."""
+
+    def __init__(self, session: ProjectSession, pins: PinSet, images: Sequence[str]) -> None:
+        self._session = session
+        self._pins = pins
+        self._plan = make_plan(session.configuration, pins, session.files, images, session.platforms)
+
+    def require(self) -> int:
+        """Write the whole record from what the storage has; no engine."""
+        return self._record(require_built(self._plan, self._session.storage))
+
+    def run(self, jobs: int) -> int:
+        """Build over the graph; the exit code is that of the first image that failed."""
+        election = Election(self._session.storage, self._session.clock, self._session.settings.settle_seconds)
+        workshop = self._workshop(election)
+        built: dict[str, BuiltImage] = {}
+
+        def work(name: str) -> BuiltImage:
+            built[name] = build_image(self._plan.get(name), built, workshop)
+            return built[name]
+
+        outcome = run_graph({planned.name: planned.needs for planned in self._plan}, work, jobs)
+        if outcome.failed:
+            return self._fail(outcome)
+        finished = [built[planned.name] for planned in self._plan]
+        return self._record([settled(image, election.settle(image.planned.signature, image.stored)) for image in finished])
+
+    def _workshop(self, election: Election) -> Workshop:
+        session, scope = self._session, self._session.asking.key.scope
+        return Workshop(
+            storage=session.storage,
+            election=election,
+            engine=session.engine,
+            source=session.tree,
+            directory=session.directory,
+            built_by=BuiltBy(scope.text, session.asking.commit),
+            output=self._output,
+            stage_built=lambda image, stage, seconds: session.console.event(f"{image}: stage {stage} built in {seconds:.1f} s"),
+        )
+
+    def _output(self, image: str, stage: str) -> OutputSink:
+        """Lines go to a log file of the stage, and to the console too with -v."""
+        path = self._session.workspace.make_log_directory() / f"{image.replace('/', '_') or 'image'}-{stage}.log"
+        path.write_bytes(b"")
+        echo: Callable[[str], None] = self._session.console.build_output if self._session.options.verbosity > 0 else lambda _line: None
+
+        def write(line: str) -> None:
+            with path.open("a", encoding="utf-8", errors="backslashreplace") as log:
+                log.write(self._session.redactor.redact(line) + "\n")
+            echo(line)
+
+        return write
+
+    def _fail(self, outcome: Outcome[BuiltImage]) -> int:
+        console = self._session.console
+        for name, error in outcome.failed.items():
+            if isinstance(error, StageFailed) and self._session.options.verbosity == 0:
+                with console.section(f"output-{name}", f"output of the failed stage of {name}"):
+                    for line in error.output.splitlines():
+                        console.build_output(line)
+            console.error(error)
+        for name, cause in outcome.skipped.items():
+            console.warning(f"{name}: not built, it needs {cause}, which failed")
+        return min((error.exit_code for error in outcome.failed.values()), default=StagepinError.exit_code)
+
+    def _record(self, built: Sequence[BuiltImage]) -> int:
+        session = self._session
+        record = make_record(built, self._plan, self._pins, session.asking, session.repository, published=session.repository is not None)
+        kept = keep_record(record, session.asking, session.workspace, session.pin_store)
+        if kept:
+            session.console.event(kept)
+        self._tell(record, any(image.seconds for image in built))
+        return 0
+
+    def _tell(self, record: BuildRecord, is_new: bool) -> None:
+        session = self._session
+        rows = [
+            (
+                name,
+                str(image.reference or platform.image_id),
+                platform.base.state.value,
+                str(platform.base.digest or platform.base.reference or "-"),
+            )
+            for name, image in record.images.items()
+            for platform in image.platforms.values()
+        ]
+        session.console.result(format_table(("IMAGE", "REFERENCE", "BASE", "BASE DIGEST"), rows))
+        state = "complete" if record.complete else "partial"
+        session.console.event(f"{state} build record {session.workspace.record_path}, checksum {record_checksum(record)}")
+        outputs = {
+            "images": as_json(image_references(record.images)),
+            "any": "true" if is_new else "false",
+            "pin-checksum": pin_checksum(self._pins),
+            "record-checksum": record_checksum(record),
+        }
+        write_outputs(session, outputs)
+        write_summary(session, "stagepin build", record, record.images)

@@ -1,0 +1,29 @@
+"""``stagepin build``: what is missing is built, published and recorded."""
+
+from __future__ import annotations
+
+import click
+
+from ci_plugin.cli.builds import Build
+from ci_plugin.cli.options import ProjectOptions, ScopeOptions, project_options, scope_options
+from ci_plugin.cli.pins import need_pins, pin_once
+from ci_plugin.cli.wiring import ProjectSession, Session
+
+
+@click.command("build", help="Build what is missing, publish it, write the build record. Images are built by digest only.")
+@click.argument("images", nargs=-1)
+@scope_options
+@project_options
+@click.option("--pin", is_flag=True, help="Pin first, in the same step (outside CI this is the default).")
+@click.option("--require-built", is_flag=True, help="Build nothing: write the whole record, or exit 1 naming what is missing.")
+@click.option("--jobs", type=click.IntRange(1, 64), envvar="STAGEPIN_JOBS", default=2, show_default=True, help="Images built at once.")
+@click.pass_obj
+def command(
+    session: Session, scope: ScopeOptions, project: ProjectOptions, images: tuple[str, ...], pin: bool, require_built: bool, jobs: int
+) -> int:
+    run = ProjectSession(session, scope, project)
+    may_pin = (pin or not run.context.is_ci) and not require_built
+    _ = run.repository  # where nothing says which repository, that comes before any work
+    pins = (pin_once if may_pin else need_pins)(run).pins
+    build = Build(run, pins, images)
+    return build.require() if require_built else build.run(jobs)

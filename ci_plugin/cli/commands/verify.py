@@ -1,0 +1,83 @@
+"""``stagepin verify``: the deploy job's proof, from pins, record and registry alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from ci_plugin.cli.options import ProjectOptions, ScopeOptions, project_options, scope_options
+from ci_plugin.cli.outputs import as_json, image_references, write_outputs, write_summary
+from ci_plugin.cli.pins import need_pins
+from ci_plugin.cli.wiring import ProjectSession, Session
+from ci_plugin.conveyor.plan import make_plan
+from ci_plugin.forge.workspace import write_whole
+from ci_plugin.pins.pin_file import pin_checksum
+from ci_plugin.pins.pin_set import PinSet
+from ci_plugin.records.record_file import record_checksum
+from ci_plugin.reports.ci_outputs import env_file as format_env_file
+from ci_plugin.reports.findings import findings_document, format_findings
+from ci_plugin.reports.tables import format_table
+from ci_plugin.services.fetching import get_record
+from ci_plugin.services.verifying import Expected, verify
+
+
+@click.command("verify", help="Prove that what was built is what ships: exit 0 if so, 1 with findings if not. Asks no upstream registry.")
+@click.argument("images", nargs=-1)
+@scope_options
+@project_options
+@click.option("--commit", metavar="ID", help="The commit the record must be of, instead of this checkout's.")
+@click.option("--recompute", is_flag=True, help="Also compute this checkout's stage signatures and compare.")
+@click.option("--env-file", metavar="FILE", help="Write STAGEPIN_IMAGE_<NAME>=repository@digest lines.")
+@click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", help="How findings are written to stdout.")
+@click.pass_obj
+def command(
+    session: Session,
+    scope: ScopeOptions,
+    project: ProjectOptions,
+    images: tuple[str, ...],
+    commit: str | None,
+    recompute: bool,
+    env_file: str | None,
+    format_: str,
+) -> int:
+    run = ProjectSession(session, scope, project)
+    asking = run.asking
+    asking = replace(asking, commit=commit or asking.commit, any_commit=commit is None and run.scope_options.is_scope_from_command_line)
+    pins = need_pins(run, asking).pins
+    found = get_record(asking, run.workspace, run.pin_store)
+    selected = found.record.select(images, found.where)
+    expected = Expected(None if asking.any_commit else asking.commit, pins, _signatures(run, pins, selected) if recompute else None)
+    findings = verify(found.record, selected, expected, run.registry, found.where)
+    references = image_references(selected)
+    if env_file and not findings:
+        _write_env_file(run, env_file, references)
+    if format_ == "json":
+        run.console.result(json.dumps(findings_document(findings), indent=2))
+    else:
+        rows = list(references.items())
+        run.console.result(format_findings(findings) if findings else format_table(("VERIFIED IMAGE", "REFERENCE"), rows))
+    write_outputs(
+        run,
+        {
+            "images": as_json({} if findings else references),
+            "verified": "false" if findings else "true",
+            "pin-checksum": pin_checksum(pins),
+            "record-checksum": record_checksum(found.record),
+        },
+    )
+    write_summary(run, "stagepin verify: " + ("refused" if findings else "verified"), found.record, selected)
+    return 1 if findings else 0
+
+
+def _signatures(project: ProjectSession, pins: PinSet, images: Mapping[str, object]) -> Mapping[str, str]:
+    plan = make_plan(project.configuration, pins, project.files, tuple(images), project.platforms)
+    return {planned.name: planned.signature for planned in plan}
+
+
+def _write_env_file(project: ProjectSession, name: str, references: Mapping[str, str]) -> None:
+    write_whole(project.directory / Path(name), format_env_file(references).encode())
+    project.console.event(f"{len(references)} images written to {name}")

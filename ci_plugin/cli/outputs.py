@@ -1,0 +1,57 @@
+"""What a run leaves for the CI: the files GitHub names, written only where it names them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from ci_plugin.cli.wiring import Session
+from ci_plugin.errors import InputError, Location
+from ci_plugin.records.build_record import BuildRecord, ImageRecord
+from ci_plugin.reports.ci_outputs import SummaryRow, github_outputs, step_summary
+
+
+def write_outputs(session: Session, values: Mapping[str, str]) -> None:
+    """Append ``name=value`` outputs to ``$GITHUB_OUTPUT``, where there is one. Raises InputError where it cannot be written."""
+    _append(session, "GITHUB_OUTPUT", github_outputs(values))
+
+
+def write_summary(session: Session, title: str, record: BuildRecord, images: Mapping[str, ImageRecord]) -> None:
+    """Append a table of images to ``$GITHUB_STEP_SUMMARY``, where there is one."""
+    if not session.environ.get("GITHUB_STEP_SUMMARY"):
+        return
+    rows = [
+        SummaryRow(
+            name, str(image.digest or platform.image_id), platform.base.reference or platform.base.state.value, platform.base.state.value
+        )
+        for name, image in images.items()
+        for platform in image.platforms.values()
+    ]
+    text = step_summary(title, rows, [f"scope {record.scope}", f"pins {record.pins}", f"commit {record.commit}"])
+    _append(session, "GITHUB_STEP_SUMMARY", text.encode())
+
+
+def image_references(images: Mapping[str, ImageRecord]) -> dict[str, str]:
+    """Image name → ``repository@digest``, of those that are in a registry."""
+    return {name: str(image.reference) for name, image in images.items() if image.reference}
+
+
+def as_json(value: object) -> str:
+    """One line of JSON."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _append(session: Session, variable: str, data: bytes) -> None:
+    name = session.environ.get(variable)
+    if not name:
+        return
+    try:
+        with Path(name).open("ab") as file:
+            file.write(data)
+    except OSError as error:
+        raise InputError(
+            f"expected to append to the file ${variable} names, found: {error.strerror}",
+            hint="the runner makes that file; do not change the variable",
+            where=Location(name),
+        ) from None

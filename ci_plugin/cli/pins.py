@@ -1,0 +1,66 @@
+"""How commands come to pins: ``pin_once`` may resolve, ``need_pins`` never does."""
+
+from __future__ import annotations
+
+from ci_plugin.cli.wiring import TOOL, ProjectSession, ScopedSession
+from ci_plugin.config.model import DockerfileImage, ExternalBase, Image
+from ci_plugin.config.references import list_references
+from ci_plugin.conveyor.plan import all_platforms
+from ci_plugin.services.pinning import Adopted, Asking, adopt_or_create, get_pins
+
+
+def pin_once(session: ProjectSession, *, locked: bool = False) -> Adopted:
+    """Adopt the scope's pins or make them, and say which, where they are kept and what that place promises."""
+    configuration = session.configuration
+    platforms = all_platforms(configuration, session.platforms)
+    references = [use for platform in platforms for use in list_references(configuration, session.source, platform)]
+    adopted = adopt_or_create(
+        session.asking,
+        list(dict.fromkeys(references)),
+        platforms,
+        images=[image.name for image in configuration],
+        tool=TOOL,
+        workspace=session.workspace,
+        store=session.pin_store,
+        registry=session.registry,
+        clock=session.clock,
+        locked=locked,
+    )
+    _tell(session, adopted)
+    return adopted
+
+
+def need_pins(session: ScopedSession, asking: Asking | None = None) -> Adopted:
+    """The scope's pins, from the workspace or the stages storage. Raises DocumentError with the fix where there are none."""
+    adopted = get_pins(asking or session.asking, session.workspace, session.pin_store, session.clock)
+    session.console.event(f"pins of {adopted.pins.scope} from {adopted.source}", pins=len(adopted.pins.pins))
+    return adopted
+
+
+def describe_base(image: Image) -> str:
+    """One line: whether a new base reaches the image by itself."""
+    if isinstance(image, DockerfileImage):
+        follows = image.from_latest
+    elif isinstance(image.base, ExternalBase):
+        follows = image.base.from_latest
+    else:
+        return f"{image.name}: base is not a registry's image"
+    return f"{image.name}: base follows the registry" if follows else f"{image.name}: base frozen at first build (add fromLatest: true)"
+
+
+def _tell(session: ProjectSession, adopted: Adopted) -> None:
+    console, store = session.console, session.pin_store
+    if adopted.source == "resolved":
+        console.event(f"pinned {len(adopted.pins.pins)} references for {adopted.pins.scope}")
+    else:
+        console.event(f"pins of {adopted.pins.scope} adopted from {adopted.source}")
+    if store is not None:
+        console.event(f"kept in the workspace and in the {store.name}")
+        console.detail(store.guarantee)
+    elif not adopted.pins.scope.is_local:
+        console.warning(
+            "no repository is set, so the pins are kept in the workspace alone: hand .stagepin/pins.json on as a CI artifact; "
+            "a job that lacks it stops, and a second pin job would pin anew"
+        )
+    for image in session.configuration:
+        console.event(describe_base(image))

@@ -1,0 +1,51 @@
+"""Find the build record of a scope: in the workspace, else in the store, from where the workspace gets it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ci_plugin.errors import DocumentError, Location
+from ci_plugin.ports import PinStore, Workspace
+from ci_plugin.records.build_record import BuildRecord
+from ci_plugin.records.record_file import parse_record_file
+from ci_plugin.services.pinning import Asking
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRecord:
+    """A build record and the place it was read from."""
+
+    record: BuildRecord
+    where: Location
+
+
+def find_record(asking: Asking, workspace: Workspace, store: PinStore | None, *, refresh: bool = False) -> FoundRecord | None:
+    """The scope's record, or None; ``refresh`` passes over the workspace's. Raises DocumentError for a record of another job."""
+    data = None if refresh else workspace.read_record()
+    if data is not None:
+        return _read(asking, data, str(workspace.record_path))
+    data = store.find_record(asking.key) if store else None
+    if data is None or store is None:
+        return None
+    found = _read(asking, data, store.name)
+    workspace.write_record(data)
+    return found
+
+
+def get_record(asking: Asking, workspace: Workspace, store: PinStore | None) -> FoundRecord:
+    """As ``find_record``, but no record is a DocumentError with the fix."""
+    found = find_record(asking, workspace, store)
+    if found is None:
+        looked = f"{workspace.record_path}" + (f" and {store.name}" if store else "; no repository is set to look in")
+        raise DocumentError(
+            f"expected the build record of {asking.key.scope}, found none (looked in {looked})",
+            hint="run `stagepin build` in this scope first; after a matrix of build jobs run `stagepin build --require-built`",
+        )
+    return found
+
+
+def _read(asking: Asking, data: bytes, place: str) -> FoundRecord:
+    where = Location(place)
+    record = parse_record_file(data, place)
+    record.check_ours(asking.key, by_name=asking.by_name, where=where)
+    return FoundRecord(record, where)
