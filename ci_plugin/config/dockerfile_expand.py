@@ -130,7 +130,7 @@ class _Expansion:
         operator = self._text[self._at : self._at + 1]
         self._at += 1
         if operator not in ("-", "+", "?"):
-            raise NotKnown(name, f"stagepin does not compute ${{{name}{':' if has_colon else ''}{operator}…}}")
+            raise NotKnown("", f"stagepin does not compute ${{{name}{':' if has_colon else ''}{operator}…}}")
         value = self._lookup(name) if wanted else None
         is_there = bool(value) if has_colon else value is not None
         word = self._until("}", wanted=wanted and (is_there if operator == "+" else not is_there))

@@ -328,7 +328,9 @@ class _Walk:
     def _not_known(self, operand: Word, error: NotKnown) -> ConfigError:
         message = f"expected a value for every variable of FROM {operand.text[:150]}, found: {error.reason}"
         hint = (
-            f"say --build-arg {error.name}=…, or give a default above: ARG {error.name}=…" if error.name else "check the quotes and braces"
+            f"say --build-arg {error.name}=…, or give a default above: ARG {error.name}=…"
+            if error.name
+            else "check quotes and braces; ${X}, ${X:-default}, ${X:+word} and ${X:?word} are computed"
         )
         return ConfigError(message, hint=hint, where=self._parts.scan.locate(operand.start))
 
