@@ -62,5 +62,3 @@ def _tell(session: ProjectSession, adopted: Adopted) -> None:
             "no repository is set, so the pins are kept in the workspace alone: hand .stagepin/pins.json on as a CI artifact; "
             "a job that lacks it stops, and a second pin job would pin anew"
         )
-    for image in session.configuration:
-        console.event(describe_base(image))

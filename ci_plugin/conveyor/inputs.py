@@ -16,7 +16,7 @@ def visible(label: str, value: str) -> Input:
 def hidden(label: str, value: Value | None) -> Iterator[Input]:
     """A text that may hold a value of the environment, where there is one: only its length is shown."""
     if value is not None:
-        size = f"{len(value)} items" if isinstance(value, tuple) else f"{len(str(value))} characters"
+        size = _count(len(value), "item") if isinstance(value, tuple) else _count(len(str(value)), "character")
         yield Input(label, value, size)
 
 
@@ -30,3 +30,7 @@ def texts(label: str, values: Iterable[str] | None) -> Iterator[Input]:
     """A list of texts, where it is given: only its length is shown."""
     if values is not None:
         yield from hidden(label, tuple(values))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -70,7 +70,7 @@ class Node:
         """A number from 0."""
         if not isinstance(self.value, int | float) or isinstance(self.value, bool) or self.value < 0:
             raise self.error("a number from 0")
-        return self.value
+        return float(self.value)
 
     def boolean(self) -> bool:
         """True or false."""
