@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Collection, Mapping
@@ -101,9 +102,10 @@ class Transport:
         self._insecure = frozenset(host.lower() for host in insecure)
         self._connections = connections
         self._proxies = proxies or Proxies.from_environment()
-        self._tls = _tls_context(ca_file)
+        self._ca_file = ca_file
         self._pools: dict[str | None, urllib3.PoolManager] = {}
         self._schemes: dict[str, str] = {}
+        self._lock = threading.Lock()
 
     def ask_registry(
         self,
@@ -175,20 +177,23 @@ class Transport:
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         proxy = self._proxies.find(url)
-        if proxy not in self._pools:
-            # Two threads may both make one; the loser's is dropped before it has a connection.
-            self._pools.setdefault(proxy, self._make_pool(proxy))
-        return self._pools[proxy]
+        with self._lock:
+            if proxy not in self._pools:
+                self._pools[proxy] = self._make_pool(proxy)
+            return self._pools[proxy]
 
     def _make_pool(self, proxy: str | None) -> urllib3.PoolManager:
+        # One context for all connections, made when one is needed: loading the system's certificates costs more than a request.
+        tls = _tls_context(self._ca_file)
         if proxy is None:
-            return urllib3.PoolManager(maxsize=self._connections, ssl_context=self._tls)
+            return urllib3.PoolManager(maxsize=self._connections, ssl_context=tls)
         userinfo = urlsplit(proxy).netloc.rpartition("@")[0]
         headers = urllib3.make_headers(proxy_basic_auth=unquote(userinfo)) if userinfo else None
         try:
-            return urllib3.ProxyManager(proxy, maxsize=self._connections, ssl_context=self._tls, proxy_headers=headers)
+            return urllib3.ProxyManager(proxy, maxsize=self._connections, ssl_context=tls, proxy_headers=headers)
         except (HTTPError, ValueError):
-            raise InputError("expected a proxy such as http://proxy.example.com:3128 in HTTP_PROXY or HTTPS_PROXY") from None
+            message = "expected the address of a proxy in HTTP_PROXY or HTTPS_PROXY, found something else"
+            raise InputError(message, hint="write it as http://proxy.example.com:3128") from None
 
 
 class _NotTls(Unavailable):
@@ -232,13 +237,14 @@ def _check_redirect(url: str, following: str) -> None:
 
 
 def _tls_context(ca_file: str | None) -> ssl.SSLContext:
-    # One context for all connections: loading the certificates of the system costs more than a request.
     context = ssl.create_default_context()
     if ca_file:
         try:
             context.load_verify_locations(ca_file)
-        except (OSError, ssl.SSLError) as error:
-            raise InputError(f"expected PEM certificates, found {error}", where=Location(ca_file)) from None
+        except OSError as error:
+            found = "no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+            hint = "name a file that can be read and holds CERTIFICATE blocks"
+            raise InputError(f"expected PEM certificates, found: {found}", hint=hint, where=Location(ca_file)) from None
     return context
 
 

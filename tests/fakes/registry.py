@@ -19,6 +19,7 @@ import base64
 import gzip
 import io
 import json
+import ssl
 import tarfile
 import threading
 from collections.abc import Callable, Mapping
@@ -128,9 +129,9 @@ class _Answer:
 
 
 class FakeRegistry:
-    """A running registry; use it as a context manager. ``address`` is ``127.0.0.1:PORT``, plain HTTP."""
+    """A running registry; use it as a context manager. ``address`` is ``127.0.0.1:PORT``, plain HTTP unless ``tls`` is given."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[Request] = []
         self.blobs: dict[str, bytes] = {}
         self.manifests: dict[tuple[str, str], tuple[str, bytes]] = {}
@@ -143,6 +144,9 @@ class FakeRegistry:
         self._tokens: dict[str, list[str]] = {}
         self._lock = threading.RLock()
         self._server = _Server(("127.0.0.1", 0), _handler_for(self))
+        if tls:
+            # The handshake belongs to the connection's thread, not to the one that accepts.
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self.address = f"127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> Self:

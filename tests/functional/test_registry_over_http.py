@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ci_plugin.errors import AccessDenied, AnswerIsNo, Gone, StagepinError, Unavailable
+from ci_plugin.errors import AccessDenied, AnswerIsNo, Gone, InputError, StagepinError, Unavailable
 from ci_plugin.ports import CredentialSource
 from ci_plugin.registry.client import RegistryClient
 from ci_plugin.values.credentials import Credentials
@@ -452,6 +456,59 @@ class TestPlainHttp:
             assert error.message.startswith(f"expected {host} to speak TLS, found: ")
             assert error.hint == f"if {host} speaks plain HTTP, name it as an insecure registry"
             assert isinstance(make_client(insecure=[host]).resolve([reference])[reference], Descriptor)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1 that nobody trusts, and its key, in one file."""
+    directory = tmp_path_factory.mktemp("tls")
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=fake -out cert.pem -keyout key.pem"
+    )
+    command += " -addext subjectAltName=IP:127.0.0.1"
+    subprocess.run(command.split(), cwd=directory, check=True, capture_output=True)
+    both = directory / "both.pem"
+    both.write_text((directory / "cert.pem").read_text() + (directory / "key.pem").read_text())
+    return both
+
+
+class TestTls:
+    @pytest.fixture
+    def registry(self, certificate: Path) -> Iterator[FakeRegistry]:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        with FakeRegistry(context) as registry:
+            yield registry
+
+    def test_a_certificate_authority_of_ones_own_is_trusted_when_named(self, registry: FakeRegistry, certificate: Path) -> None:
+        reference = one_image(registry)
+        found = make_client(ca_file=str(certificate)).resolve([reference])[reference]
+        assert isinstance(found, Descriptor)
+
+    def test_a_strange_certificate_is_never_a_reason_to_go_without(self, registry: FakeRegistry) -> None:
+        reference = one_image(registry)
+        error = error_of(make_client(insecure=[registry.address]), reference)
+        assert isinstance(error, InputError)
+        assert error.message.startswith(f"expected {registry.address} to have a certificate this machine trusts, found: self")
+        assert error.hint == "name the certificate authority of the registry with a CA file"
+        assert registry.requests == []
+
+    @pytest.mark.parametrize(("content", "found"), [(None, "no such file or directory"), ("no certificate", "no certificate")])
+    def test_a_ca_file_that_is_none_is_named(self, tmp_path: Path, content: str | None, found: str) -> None:
+        file = tmp_path / "ca.pem"
+        if content is not None:
+            file.write_text(content)
+        error = error_of(make_client(ca_file=str(file)), Repository("127.0.0.1:1", "app").tagged("latest"))
+        assert isinstance(error, InputError)
+        assert error.message.lower().startswith(f"expected pem certificates, found: {found}")
+        assert str(error.where) == str(file)
+
+    def test_a_redirect_from_https_to_http_is_refused(self, registry: FakeRegistry, certificate: Path) -> None:
+        reference = one_image(registry)
+        registry.fail(status=307, headers={"Location": "http://127.0.0.1:1/"}, times=None)
+        error = error_of(make_client(ca_file=str(certificate)), reference)
+        assert isinstance(error, AnswerIsNo)
+        assert error.message == f"expected {registry.address} to redirect to an https address, found 'http://127.0.0.1:1/'"
 
 
 class TestMovingTags:
