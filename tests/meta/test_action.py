@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +26,35 @@ def _help(*command: str) -> str:
     return subprocess.run([sys.executable, "-m", "ci_plugin", *command, "--help"], check=True, capture_output=True, text=True).stdout
 
 
-def _run_action(tmp_path: Path, **inputs: str) -> tuple[int, list[str], str]:
-    """Exit code, the arguments stagepin got, and what the log shows; ``inputs`` with underscores for dashes."""
-    recorder = tmp_path / "stagepin"
-    recorder.write_text(f"#!{sys.executable}\nimport sys\nopen({str(tmp_path / 'seen')!r}, 'w').write('\\0'.join(sys.argv[1:]))\n", "utf-8")
+_RECORDER = """\
+#!{python}
+import json, os, sys
+settings = {{name: value for name, value in os.environ.items() if name.startswith("STAGEPIN_")}}
+json.dump([sys.argv[1:], settings], open({seen!r}, "w"))
+"""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How the step ended, and what stagepin got where it was called."""
+
+    code: int
+    log: str
+    arguments: list[str]
+    settings: dict[str, str]
+
+
+def _run_action(tmp_path: Path, **inputs: str) -> Seen:
+    """Run the action's script with a stagepin that writes down how it was called; ``inputs`` with underscores for dashes."""
+    recorder, seen = tmp_path / "stagepin", tmp_path / "seen"
+    recorder.write_text(_RECORDER.format(python=sys.executable, seen=str(seen)), "utf-8")
     recorder.chmod(0o755)
     given = {"executable": str(recorder), **{name.replace("_", "-"): value for name, value in inputs.items()}}
     values = {name: given.get(name, _default(name)) for name in ACTION["inputs"]}
     environment = {f"INPUT_{name.replace('-', '_').upper()}": value for name, value in values.items()}
     done = subprocess.run(["bash", SCRIPT], env={"PATH": "/usr/bin:/bin", **environment}, cwd=tmp_path, capture_output=True, text=True)
-    seen = tmp_path / "seen"
-    return done.returncode, seen.read_text("utf-8").split("\0") if seen.exists() else [], done.stdout + done.stderr
+    arguments, settings = json.loads(seen.read_text("utf-8")) if seen.exists() else ([], {})
+    return Seen(done.returncode, done.stdout + done.stderr, arguments, settings)
 
 
 def _default(name: str) -> str:
@@ -68,49 +88,31 @@ def test_no_input_reaches_a_shell_but_through_the_environment() -> None:
 
 
 def test_inputs_become_the_arguments_of_one_command(tmp_path: Path) -> None:
-    _, seen, log = _run_action(
-        tmp_path,
-        command="build",
-        images="app\n web  api",
-        repo="r.example.com/app",
-        scope="commit",
-        working_directory="sub",
-        args="--pin\n--tag\na b",
-    )
-    expected = [
-        "-C",
-        "sub",
-        "build",
-        "--repo",
-        "r.example.com/app",
-        "--scope",
-        "commit",
-        "--pin",
-        "--tag",
-        "a b",
-        "--",
-        "app",
-        "web",
-        "api",
-    ]
-    assert seen == expected, log
+    seen = _run_action(tmp_path, command="build", images="app\n web  api", working_directory="sub", args="--pin\n--jobs\na b")
+    assert seen.arguments == ["-C", "sub", "build", "--pin", "--jobs", "a b", "--", "app", "web", "api"], seen.log
+    assert seen.settings == {}
+
+
+def test_repository_and_scope_become_settings_and_not_options_that_would_ask_for_another_pipelines_pins(tmp_path: Path) -> None:
+    seen = _run_action(tmp_path, command="pin", repo="r.example.com/app", scope="commit")
+    assert seen.arguments == ["-C", ".", "pin"]
+    assert seen.settings == {"STAGEPIN_REPO": "r.example.com/app", "STAGEPIN_SCOPE": "commit"}
 
 
 def test_text_with_quotes_dollars_and_semicolons_stays_text(tmp_path: Path) -> None:
     nasty = "$(touch owned); `touch owned` \"'* \\"
-    _, seen, _ = _run_action(tmp_path, scope=nasty, args=nasty)
-    assert seen == ["-C", ".", "build", "--scope", nasty, nasty]
+    seen = _run_action(tmp_path, scope=nasty, args=nasty)
+    assert seen.arguments == ["-C", ".", "build", nasty]
+    assert seen.settings == {"STAGEPIN_SCOPE": nasty}
     assert not (tmp_path / "owned").exists()
 
 
 def test_image_names_are_not_expanded_as_file_patterns(tmp_path: Path) -> None:
-    _, seen, _ = _run_action(tmp_path, images="*")
-    assert seen[-2:] == ["--", "*"]
+    assert _run_action(tmp_path, images="*").arguments[-2:] == ["--", "*"]
 
 
 def test_verify_writes_the_file_it_was_asked_for(tmp_path: Path) -> None:
-    _, seen, _ = _run_action(tmp_path, command="verify", env_file="images.env")
-    assert seen == ["-C", ".", "verify", "--env-file", "images.env"]
+    assert _run_action(tmp_path, command="verify", env_file="images.env").arguments == ["-C", ".", "verify", "--env-file", "images.env"]
 
 
 @pytest.mark.parametrize(
@@ -124,6 +126,6 @@ def test_verify_writes_the_file_it_was_asked_for(tmp_path: Path) -> None:
     ids=["command", "env-file", "images", "executable"],
 )
 def test_an_input_that_makes_no_sense_is_refused_on_the_run_page(tmp_path: Path, inputs: dict[str, str], complaint: str) -> None:
-    code, seen, log = _run_action(tmp_path, **inputs)
-    assert (code, seen) == (2, [])
-    assert f"::error title=stagepin::{complaint}" in log
+    seen = _run_action(tmp_path, **inputs)
+    assert (seen.code, seen.arguments) == (2, [])
+    assert f"::error title=stagepin::{complaint}" in seen.log
