@@ -235,7 +235,8 @@ class _Scanner:
             near = difflib.get_close_matches(name, INSTRUCTIONS, 1)
             hint = f"did you mean {near[0]}?" if near else "does the line before it need a continuation?"
             raise ConfigError(f"expected a Dockerfile instruction, found {line.text[:50]!r}", hint=hint, where=where)
-        flags, arguments = _split_flags(line.part(len(name)).stripped())
+        rest = line.part(len(name))
+        flags, arguments = _split_flags(rest.part(len(rest.text) - len(rest.text.lstrip("\t\v\f\r "))))
         trigger = self._instruction(arguments, where) if name == "ONBUILD" and arguments.text else None
         return Instruction(name, flags, arguments, where, line.start, trigger=trigger)
 
@@ -314,7 +315,7 @@ def _split_flags(line: Word) -> tuple[tuple[Word, ...], Word]:
             index += 1
         if len(kept) == 2:
             break
-    return tuple(flags), line.part(index)
+    return tuple(flags), line.part(index).stripped()
 
 
 def _flag_characters(text: str, index: int) -> tuple[list[int], int]:
