@@ -39,6 +39,11 @@ class CiProject:
         """Push another base under the tag the project follows; returns its digest."""
         return str(push_base(self.rig.docker_host, self.rig.registry_address, f"{self.name}/base", "latest", version))
 
+    def current_base(self) -> str:
+        """The digest the base's tag has now."""
+        with _open(f"http://{self.rig.registry_address}/v2/{self.name}/base/manifests/latest") as answer:
+            return str(answer.headers["Docker-Content-Digest"])
+
     def commit(self) -> None:
         """Commit everything in the directory."""
         self.run("git", "add", "--all")
@@ -92,6 +97,10 @@ def read_labels(image: str) -> dict[str, str]:
 
 
 def _get_json(url: str) -> Any:
-    request = urllib.request.Request(url, headers={"Accept": _MANIFEST_TYPES})
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
+    with _open(url) as answer:
         return json.load(answer)
+
+
+def _open(url: str) -> Any:
+    request = urllib.request.Request(url, headers={"Accept": _MANIFEST_TYPES})
+    return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30)

@@ -51,7 +51,7 @@ def test_the_example_workflow_deploys_what_was_pinned_although_the_base_moves_be
     (image,) = json.loads(needs["build"]["outputs"]["images"]).values()
     assert image.startswith(f"{project.repo}@sha256:")
     assert read_labels(image)[BASE_DIGEST_LABEL] == pinned
-    assert project.move_base("last") != pinned
+    assert project.current_base() != pinned
     assert image in _lines_of_the_deploy_step(log)
 
 
