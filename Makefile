@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
-PATHS := ci_plugin tests benchmarks
+PATHS := $(wildcard ci_plugin tests benchmarks)
 ARGS ?=
 
 .PHONY: help demo test lint format bench clean
