@@ -6,14 +6,13 @@ variable the base's ENV may set, a bind mount of the whole context), the whole c
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ci_plugin.config.dockerfile_expand import NotKnown, expand
-from ci_plugin.config.dockerfile_scan import Instruction, Word, heredoc_names, is_json_list, split_quoted
+from ci_plugin.config.dockerfile_scan import Instruction, Word, find_json_list, heredoc_names, split_quoted
 from ci_plugin.config.dockerfile_stages import DockerfileReference, Parts, Reach, Stage, arg_pairs, from_operands, mount_from, mounts
 
 _REMOTE = re.compile(r"https?://|git@|git://|ssh://", re.IGNORECASE)
@@ -204,7 +203,8 @@ def _paths_read(step: Instruction, values: _Values, escape: str) -> list[str]:
 
 def _sources(step: Instruction) -> list[str]:
     text = step.arguments.text
-    words: list[str] = json.loads(text) if is_json_list(text) else [word.text for word in step.arguments.split()]
+    items = find_json_list(text)
+    words = [word.text for word in step.arguments.split()] if items is None else items
     opened = set(heredoc_names(text)) if step.heredocs else set()
     return [word for word in words[:-1] if not (opened and heredoc_names(word))]
 

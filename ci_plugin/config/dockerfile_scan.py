@@ -19,6 +19,8 @@ _EARLY = ("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "H
 INSTRUCTIONS = frozenset((*_EARLY, "MAINTAINER", "ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"))
 _SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 """White space as Go's ``unicode.IsSpace`` has it; Python's ``isspace`` takes more."""
+_ASCII_SPACES = "\t\v\f\r "
+"""White space between an instruction's name, its flags and its words."""
 _DIRECTIVE = re.compile(r"#[\t ]*([a-zA-Z][a-zA-Z0-9]*)[\t ]*=[\t ]*(.+?)[\t\r\n ]*\Z", re.DOTALL)
 _HEREDOC = re.compile(r"(\d*)<<(-?)([^<]+)")
 _TAKES_HEREDOC = frozenset(("ADD", "COPY", "RUN"))
@@ -51,8 +53,8 @@ class Word:
         return self.part(start, max(len(self.text.rstrip(_SPACES)), start))
 
     def split(self) -> tuple[Word, ...]:
-        """The words between white space; quotes mean nothing here."""
-        return tuple(self.part(*match.span()) for match in re.finditer(rf"[^{_SPACES}]+", self.text))
+        """The words between ASCII white space; quotes mean nothing here."""
+        return tuple(self.part(*match.span()) for match in re.finditer(rf"[^{_ASCII_SPACES}]+", self.text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,13 +238,13 @@ class _Scanner:
             hint = f"did you mean {near[0]}?" if near else "does the line before it need a continuation?"
             raise ConfigError(f"expected a Dockerfile instruction, found {line.text[:50]!r}", hint=hint, where=where)
         rest = line.part(len(name))
-        flags, arguments = _split_flags(rest.part(len(rest.text) - len(rest.text.lstrip("\t\v\f\r "))))
+        flags, arguments = _split_flags(rest.part(len(rest.text) - len(rest.text.lstrip(_ASCII_SPACES))))
         trigger = self._instruction(arguments, where) if name == "ONBUILD" and arguments.text else None
         return Instruction(name, flags, arguments, where, line.start, trigger=trigger)
 
     def _with_heredocs(self, instruction: Instruction, line: str) -> Instruction:
         inner = instruction.trigger or instruction
-        if inner.name not in _TAKES_HEREDOC or "<<" not in line or is_json_list(inner.arguments.text):
+        if inner.name not in _TAKES_HEREDOC or "<<" not in line or find_json_list(inner.arguments.text) is not None:
             return instruction
         heredocs = tuple(self._heredoc(name, chomp, instruction.location) for name, chomp in heredoc_names(line))
         if not heredocs:
@@ -278,15 +280,15 @@ def heredoc_names(line: str) -> list[tuple[str, bool]]:
     return found
 
 
-def is_json_list(text: str) -> bool:
-    """Whether the arguments are written in exec form: a JSON list of texts."""
+def find_json_list(text: str) -> list[str] | None:
+    """The texts of arguments in exec form (a JSON list), or None. What follows the list is ignored, as BuildKit does."""
     if not text.startswith("["):
-        return False
+        return None
     try:
-        items = json.loads(text)
+        items, _ = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
-        return False
-    return isinstance(items, list) and all(isinstance(item, str) for item in items)
+        return None
+    return items if isinstance(items, list) and all(isinstance(item, str) for item in items) else None
 
 
 def _quotes_close(text: str) -> bool:

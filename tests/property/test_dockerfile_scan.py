@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ci_plugin.config.dockerfile import Dockerfile, parse_dockerfile
-from ci_plugin.config.dockerfile_scan import INSTRUCTIONS, Instruction, is_json_list, scan
+from ci_plugin.config.dockerfile_scan import INSTRUCTIONS, Instruction, find_json_list, scan
 from ci_plugin.errors import ConfigError
 from ci_plugin.values.digest import Digest
 
@@ -74,10 +73,9 @@ def ours(text: str) -> Seen | None:
 
 def _seen(item: Instruction) -> Step:
     words = None
-    if item.name == "FROM" or (item.name in ("COPY", "ADD") and not is_json_list(item.arguments.text)):
-        words = tuple(word.text for word in item.arguments.split())
-    elif item.name in ("COPY", "ADD"):
-        words = tuple(json.loads(item.arguments.text))
+    if item.name in ("FROM", "COPY", "ADD"):
+        items = find_json_list(item.arguments.text) if item.name != "FROM" else None
+        words = tuple(word.text for word in item.arguments.split()) if items is None else tuple(items)
     heredocs = tuple((heredoc.name, heredoc.content) for heredoc in item.heredocs)
     flags = tuple(flag.text for flag in item.flags) if item.name != "ONBUILD" else ()  # theirs are those of the trigger
     return item.name, flags, item.location.line, heredocs, words
@@ -112,6 +110,8 @@ def test_the_corpus_is_seen_as_buildkit_sees_it(path: Path) -> None:
 
 @given(text=texts)
 @example(text="FROM \u00a0--from=a ")
+@example(text="FROM FROM \u00a0FROM ")
+@example(text='COPY ["a", "b"]FROM ')
 @settings(max_examples=600, deadline=None)
 def test_any_text_both_take_is_seen_alike(text: str) -> None:
     mine, other = ours("FROM x\n" + text), theirs("FROM x\n" + text)
