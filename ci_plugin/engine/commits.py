@@ -15,7 +15,7 @@ from __future__ import annotations
 import codecs
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 from ci_plugin.engine.connection import EngineConnection
@@ -137,9 +137,10 @@ class Committer:
         except StagepinError as error:
             raise _start_error(error, parent) from error
         with engine_errors("run a stage's commands"):
-            for line in split_lines(self._connection.api.logs(container, stream=True, follow=True)):
-                kept.append(line)
-                output(line)
+            with closing(self._connection.api.logs(container, stream=True, follow=True)) as log:
+                for line in split_lines(log):
+                    kept.append(line)
+                    output(line)
             status = int(self._connection.api.wait(container, timeout=None)["StatusCode"])
         if status:
             if not self._connection.is_alive():

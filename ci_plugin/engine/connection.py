@@ -6,12 +6,15 @@ TLS by ``DOCKER_TLS_VERIFY`` and ``DOCKER_CERT_PATH``, as the docker command has
 
 from __future__ import annotations
 
+import socket
 import threading
+import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from ci_plugin.engine.failures import shorten
-from ci_plugin.errors import InputError
+from ci_plugin.errors import InputError, StagepinError, Unavailable
 
 if TYPE_CHECKING:
     from docker import APIClient, TLSConfig
@@ -32,13 +35,19 @@ class EngineConnection:
         self._api_version = api_version
         self._lock = threading.Lock()
         self._client: APIClient | None = None
+        self._finalizer: weakref.finalize[[], EngineConnection] | None = None
 
     @property
     def api(self) -> APIClient:
-        """The low-level client. Raises InputError where no engine answers, or one that is too old."""
+        """The low-level client. Raises InputError where no engine answers or one that is too old, Unavailable where it died meanwhile."""
         with self._lock:
             if self._client is None:
                 self._client = self._connect()
+                # Whoever forgets to close it leaves no socket behind, neither at exit nor in a test.
+                self._finalizer = weakref.finalize(self, self._client.close)
+            elif not self._is_listening():
+                message = f"expected the engine at {self.address} to go on working, found it gone"
+                raise Unavailable(message, hint="is the engine still running? run again")
             return self._client
 
     @property
@@ -54,8 +63,30 @@ class EngineConnection:
 
         try:
             return bool(self.api.ping())
-        except (DockerException, RequestException, OSError):
+        except (DockerException, RequestException, OSError, StagepinError):
             return False
+
+    def _is_listening(self) -> bool:
+        try:
+            self._probe()
+        except OSError:
+            return False
+        return True
+
+    def _probe(self) -> None:
+        """Connect to a unix socket and hang up (microseconds). docker-py leaks the socket of a connection that is refused."""
+        address = urlsplit(self.address)
+        if address.scheme == "unix":
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(_FIRST_ANSWER_SECONDS)
+                probe.connect(address.netloc + address.path)
+
+    def close(self) -> None:
+        """Close its sockets; the next use connects again."""
+        with self._lock:
+            if self._finalizer:
+                self._finalizer()
+            self._client = None
 
     def _connect(self) -> APIClient:
         from docker import APIClient
@@ -63,6 +94,7 @@ class EngineConnection:
         from requests import RequestException
 
         try:
+            self._probe()
             client = APIClient(self.address, version=self._api_version, timeout=_FIRST_ANSWER_SECONDS, tls=self._tls() or False)
             found = client.ping() and client.api_version
         except InvalidVersion as error:

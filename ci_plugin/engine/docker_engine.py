@@ -46,6 +46,10 @@ class DockerEngine:
         self._committer = Committer(self._connection)
         self._builder = Builder(self._connection)
 
+    def close(self) -> None:
+        """Close the connection; the next call opens it again."""
+        self._connection.close()
+
     def native_platform(self) -> Platform:
         """The platform this engine runs without emulation. Raises InputError where there is no engine."""
         with engine_errors("say its version"):

@@ -100,13 +100,20 @@ def find_stream_error(event: Mapping[str, Any]) -> str | None:
 
 
 def checked(events: Iterable[Any], doing: str) -> Iterator[Mapping[str, Any]]:
-    """The events of a transfer; raises for the first that carries an error, so that nothing after it is believed."""
+    """The events of a transfer up to the first that carries an error; the rest is read, to free the connection, and the error raised."""
+    failure: StagepinError | None = None
     for event in events:
+        if failure:
+            continue
         if not isinstance(event, Mapping):
-            raise Unavailable(f"expected the engine to {doing}, found an answer that is no event: {shorten(str(event))}", hint="run again")
-        if text := find_stream_error(event):
-            raise transfer_error(doing, text)
-        yield event
+            message = f"expected the engine to {doing}, found an answer that is no event: {shorten(str(event))}"
+            failure = Unavailable(message, hint="run again")
+        elif text := find_stream_error(event):
+            failure = transfer_error(doing, text)
+        else:
+            yield event
+    if failure:
+        raise failure
 
 
 @contextmanager
