@@ -7,7 +7,6 @@ bug of ours: 4. Commands are imported when they are called, so that ``stagepin -
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -15,7 +14,8 @@ from collections.abc import Sequence
 import click
 
 from ci_plugin import __version__
-from ci_plugin.cli.wiring import GlobalOptions, Session
+from ci_plugin.cli.options import Setting
+from ci_plugin.cli.wiring import GlobalOptions, Outside, Session
 from ci_plugin.errors import Bug, StagepinError
 
 COMMANDS = {
@@ -75,17 +75,29 @@ class _Commands(click.Group):
 @click.version_option(__version__, "--version", message="stagepin %(version)s")
 @click.option("-C", "directory", metavar="DIR", default=".", help="Work as if started in DIR.")
 @click.option(
-    "--config", metavar="FILE", envvar="STAGEPIN_CONFIG", help="The configuration, instead of werf.yaml, dappfile.yml or Dockerfile."
+    "--config",
+    cls=Setting,
+    metavar="FILE",
+    envvar="STAGEPIN_CONFIG",
+    help="The configuration, instead of werf.yaml, dappfile.yml or Dockerfile.",
 )
-@click.option("--env", "env_name", metavar="NAME", envvar="STAGEPIN_ENV", help="werf's environment name: `.Env` in templates.")
+@click.option("--env", "env_name", cls=Setting, metavar="NAME", envvar="STAGEPIN_ENV", help="werf's environment name: `.Env` in templates.")
 @click.option(
     "--log-format",
+    cls=Setting,
     type=click.Choice(["text", "json"]),
     envvar="STAGEPIN_LOG_FORMAT",
     default="text",
     help="How events are written to stderr.",
 )
-@click.option("--color", type=click.Choice(["auto", "always", "never"]), envvar="STAGEPIN_COLOR", default="auto", help="Colours on stderr.")
+@click.option(
+    "--color",
+    cls=Setting,
+    type=click.Choice(["auto", "always", "never"]),
+    envvar="STAGEPIN_COLOR",
+    default="auto",
+    help="Colours on stderr.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Only results, warnings and errors.")
 @click.option("-v", "--verbose", is_flag=True, help="Details too.")
 @click.pass_context
@@ -109,15 +121,15 @@ def cli(
             color=color,
             verbosity=-1 if quiet else 1 if verbose else 0,
         ),
-        os.environ,
+        ctx.obj if isinstance(ctx.obj, Outside) else Outside.of_this_process(),
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code and prints what went wrong."""
+def main(argv: Sequence[str] | None = None, outside: Outside | None = None) -> int:
+    """Run one command; returns the exit code and prints what went wrong. ``outside``: None means this process's environment and engine."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        result = cli.main(arguments, prog_name="stagepin", standalone_mode=False)
+        result = cli.main(arguments, prog_name="stagepin", standalone_mode=False, obj=outside or Outside.of_this_process())
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.ClickException as error:

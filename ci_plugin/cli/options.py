@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import reduce, wraps
 from typing import Any, TypeVar, cast
@@ -35,6 +36,15 @@ class ProjectOptions:
     platforms: tuple[Platform, ...] = ()
 
 
+class Setting(click.Option):
+    """An option that an environment variable may set too: one of the run's environment (``Outside.environ``); empty means unset."""
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        """The variable's value, or None."""
+        environ: Mapping[str, str] = getattr(ctx.obj, "environ", os.environ)
+        return (environ.get(self.envvar) or None) if isinstance(self.envvar, str) else None
+
+
 class _PlatformType(click.ParamType[Platform]):
     name = "platform"
 
@@ -54,8 +64,12 @@ def scope_options(function: _F) -> _F:
 
     return _decorate(
         cast(_F, command),
-        click.option("--repo", metavar="REPO", envvar="STAGEPIN_REPO", help="Stages storage: a registry repository, or :local."),
-        click.option("--scope", metavar="SCOPE", envvar="STAGEPIN_SCOPE", help="pipeline (default), commit, or a text of your own."),
+        click.option(
+            "--repo", cls=Setting, metavar="REPO", envvar="STAGEPIN_REPO", help="Stages storage: a registry repository, or :local."
+        ),
+        click.option(
+            "--scope", cls=Setting, metavar="SCOPE", envvar="STAGEPIN_SCOPE", help="pipeline (default), commit, or a text of your own."
+        ),
         click.option("--pipeline", metavar="ID", help="Short for --scope pipeline:ID."),
     )
 
@@ -83,7 +97,14 @@ def project_options(function: _F) -> _F:
         click.option("--build-arg", "build_args", metavar="NAME[=VALUE]", multiple=True, help="A Dockerfile's ARG; repeatable."),
         click.option("--context-add", metavar="PATH", multiple=True, help="Add files that are not committed to the build context."),
         click.option(
-            "--platform", "platforms", type=_PlatformType(), metavar="OS/ARCH", envvar="STAGEPIN_PLATFORM", multiple=True, help=_PLATFORM
+            "--platform",
+            "platforms",
+            cls=Setting,
+            type=_PlatformType(),
+            metavar="OS/ARCH",
+            envvar="STAGEPIN_PLATFORM",
+            multiple=True,
+            help=_PLATFORM,
         ),
     )
 

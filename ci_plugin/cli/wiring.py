@@ -5,8 +5,9 @@ Libraries that are slow to import (docker, gotpl, jinja2) are behind what is mad
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +30,7 @@ from ci_plugin.values.reference import Repository, parse_repository
 
 if TYPE_CHECKING:
     from ci_plugin.git import GitTree
-    from ci_plugin.ports import CredentialSource, Engine, PinStore, Registry, StagesStorage
+    from ci_plugin.ports import Clock, CredentialSource, Engine, PinStore, Registry, StagesStorage
     from ci_plugin.project_files import DirectoryFiles
 
 LOCAL = ":local"
@@ -49,13 +50,35 @@ class GlobalOptions:
     verbosity: int = 0
 
 
+def connect_docker(environ: Mapping[str, str], credentials: CredentialSource) -> Engine:
+    """The Docker engine of ``DOCKER_HOST``; it is spoken to when it is first asked for something."""
+    from ci_plugin.engine.docker_engine import DockerEngine
+
+    return DockerEngine(environ.get("DOCKER_HOST") or None, credentials=credentials, environ=environ)
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What a run meets beyond files and registries: its environment, the time, the engine. Tests hand in their own."""
+
+    environ: Mapping[str, str]
+    clock: Clock
+    connect: Callable[[Mapping[str, str], CredentialSource], Engine]
+
+    @classmethod
+    def of_this_process(cls) -> Outside:
+        """The process's own environment, the machine's clock, the Docker engine."""
+        return cls(os.environ, SystemClock(), connect_docker)
+
+
 class Session:
     """The parts every command may need, whatever it does: console, environment, files, registry, engine."""
 
-    def __init__(self, options: GlobalOptions, environ: Mapping[str, str]) -> None:
+    def __init__(self, options: GlobalOptions, outside: Outside) -> None:
         self.options = options
-        self.environ = environ
-        self.clock = SystemClock()
+        self.outside = outside
+        self.environ = outside.environ
+        self.clock = outside.clock
 
     @cached_property
     def redactor(self) -> Redactor:
@@ -93,7 +116,7 @@ class Session:
         """The git repository at its commit. Raises InputError where there is none."""
         from ci_plugin.git import open_source_tree
 
-        return open_source_tree(self.directory)
+        return open_source_tree(self.directory, environ=self.environ)
 
     @cached_property
     def checkout(self) -> GitTree | None:
@@ -131,10 +154,8 @@ class Session:
 
     @cached_property
     def engine(self) -> Engine:
-        """The Docker engine of ``DOCKER_HOST``. Raises InputError where it cannot be reached."""
-        from ci_plugin.engine.docker_engine import DockerEngine
-
-        return DockerEngine(self.environ.get("DOCKER_HOST") or None, credentials=self.credentials)
+        """The engine; its first answer raises InputError where it cannot be reached."""
+        return self.outside.connect(self.environ, self.credentials)
 
     @cached_property
     def files(self) -> DirectoryFiles:
@@ -149,7 +170,7 @@ class ScopedSession(Session):
     """A session that knows whose pins it is about and where they are kept."""
 
     def __init__(self, session: Session, options: ScopeOptions) -> None:
-        super().__init__(session.options, session.environ)
+        super().__init__(session.options, session.outside)
         self.__dict__.update({"console": session.console})
         self.scope_options = options
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ci_plugin.cli.builds import Build
-from ci_plugin.cli.options import ProjectOptions, ScopeOptions, project_options, scope_options
+from ci_plugin.cli.options import ProjectOptions, ScopeOptions, Setting, project_options, scope_options
 from ci_plugin.cli.pins import need_pins, pin_once
 from ci_plugin.cli.wiring import ProjectSession, Session
 
@@ -16,7 +16,9 @@ from ci_plugin.cli.wiring import ProjectSession, Session
 @project_options
 @click.option("--pin", is_flag=True, help="Pin first, in the same step (outside CI this is the default).")
 @click.option("--require-built", is_flag=True, help="Build nothing: write the whole record, or exit 1 naming what is missing.")
-@click.option("--jobs", type=click.IntRange(1, 64), envvar="STAGEPIN_JOBS", default=2, show_default=True, help="Images built at once.")
+@click.option(
+    "--jobs", cls=Setting, type=click.IntRange(1, 64), envvar="STAGEPIN_JOBS", default=2, show_default=True, help="Images built at once."
+)
 @click.pass_obj
 def command(
     session: Session, scope: ScopeOptions, project: ProjectOptions, images: tuple[str, ...], pin: bool, require_built: bool, jobs: int
