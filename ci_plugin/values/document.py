@@ -1,7 +1,7 @@
 """Strict JSON documents with a version and a checksum: the shape pin file and build record share.
 
 Rules: UTF-8, one object, no duplicate keys, no NaN or infinity, at most 16 MiB and 40 levels. ``schemaVersion`` is checked first.
-``checksum`` is the sha256 of the canonical JSON of everything else; it detects accidents and edits, not attackers (docs/adr/0002).
+``checksum`` is the sha256 of the canonical JSON of everything else; it detects accidents and edits, not attackers (SECURITY.md).
 Errors name the place as a path such as ``pins[2].digest``. Which keys a document has is the business of pins/ and records/.
 """
 
