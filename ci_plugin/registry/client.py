@@ -14,13 +14,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Collection, Mapping
-from urllib.parse import urljoin
 
-from ci_plugin.errors import AnswerIsNo, Bug, Gone, Location, StagepinError, Unavailable
+from ci_plugin.errors import AnswerIsNo, Bug, Gone, StagepinError, Unavailable
 from ci_plugin.ports import Clock, CredentialSource
 from ci_plugin.registry.answers import digest_header, is_well_formed_absence, not_a_registry, unexpected
 from ci_plugin.registry.auth import Authenticator, pull_scope, push_scope
-from ci_plugin.registry.transport import LONGEST_ANSWER, Answer, Proxies, Transport, origin_of
+from ci_plugin.registry.transport import LONGEST_ANSWER, Answer, Proxies, Transport, follow, origin_of
 from ci_plugin.retry import RetryPolicy
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.manifest import MEDIA_TYPES, Descriptor, Manifest, parse_manifest
@@ -174,7 +173,7 @@ class RegistryClient:
         target = answer.headers.get("Location", "")
         if answer.status != 202 or not target:
             raise self._unexpected(answer, f"an upload to {repository} to begin", repository)
-        url = urljoin(answer.url, target)
+        url = follow(answer.url, target)
         url += ("&" if "?" in url else "?") + f"digest={digest}"
         done = self._send_to(repository, answer.url, url, data)
         if done.status not in (201, 204):
@@ -183,11 +182,6 @@ class RegistryClient:
     def _send_to(self, repository: Repository, asked: str, url: str, data: bytes) -> Answer:
         """PUT to where the registry says; credentials go along only to the origin that was asked (GHSA-jxpm-75mh-9fp7)."""
         headers = {"Content-Type": "application/octet-stream"}
-        if asked.startswith("https:") and not url.startswith("https:"):
-            message = f"expected {repository.registry} to name an https address for the upload, found {url[:100]!r}"
-            raise AnswerIsNo(
-                message, hint="the registry does not know that it is behind TLS: set its external address", where=Location(asked)
-            )
         if origin_of(asked) == origin_of(url):
             value = self._authenticator(repository.registry).header(push_scope(repository.path))
             headers |= {"Authorization": value} if value else {}

@@ -140,8 +140,7 @@ class Transport:
             target = answer.headers.get("Location")
             if answer.status not in _REDIRECTS or method not in ("GET", "HEAD") or not target:
                 return answer
-            following = urljoin(url, target)
-            _check_redirect(url, following)
+            following = follow(url, target)
             if origin_of(following) != origin_of(url):
                 headers = {name: value for name, value in headers.items() if name.lower() != "authorization"}
             url = following
@@ -225,15 +224,19 @@ def host_of(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
-def _check_redirect(url: str, following: str) -> None:
-    try:
-        scheme = origin_of(following)[0]
-    except ValueError:
-        scheme = ""
+def follow(url: str, target: str) -> str:
+    """The address a ``Location`` header means, seen from ``url``. Raises AnswerIsNo for anything but HTTPS (or HTTP seen from HTTP)."""
     allowed = ("https",) if url.startswith("https:") else ("https", "http")
-    if scheme not in allowed:
+    try:
+        following = urljoin(url, target)
+        scheme, host, _ = origin_of(following)
+    except ValueError:
+        scheme, host, following = "", "", target
+    if scheme not in allowed or not host:
         message = f"expected {host_of(url)} to redirect to an {' or '.join(allowed)} address, found {following[:100]!r}"
-        raise AnswerIsNo(message, where=Location(url.partition("?")[0]))
+        hint = "a registry behind TLS has to know its own address; ask whoever runs it"
+        raise AnswerIsNo(message, hint=hint, where=Location(url.partition("?")[0]))
+    return following
 
 
 def _tls_context(ca_file: str | None) -> ssl.SSLContext:

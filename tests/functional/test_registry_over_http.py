@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import subprocess
@@ -277,6 +278,53 @@ class TestLies:
             registry.put_manifest("app", "latest", body, DOCKER_MANIFEST)
             with pytest.raises(Unavailable, match="found bytes that are none"):
                 make_client().find_manifest(Repository(registry.address, "app").tagged("latest"))
+
+
+STRANGE: list[dict[str, Any]] = [
+    {"headers": {"Content-Length": "abc"}, "cut": True},
+    {"headers": {"Content-Length": "-1"}, "cut": True},
+    {"headers": {"Content-Length": "99999999999999999999999"}, "cut": True},
+    {"headers": {"Transfer-Encoding": "chunked"}, "cut": True},
+    {"headers": {"Content-Encoding": "gzip"}},
+    {"headers": {"Content-Type": "application/json\u00e9"}},
+    {"headers": {"Docker-Content-Digest": "\u00b2" * 70}},
+    {"headers": {"X-Long": "x" * 70_000}},
+    {"status": 204},
+    {"status": 206, "body": b"{}"},
+    {"status": 304},
+    {"status": 307, "headers": {"Location": "http://[broken/"}},
+    {"status": 307, "headers": {"Location": "http://host:port/"}},
+    {"status": 307, "headers": {"Location": "file:///etc/passwd"}},
+    {"status": 307, "headers": {"Location": "http://127.0.0.1:1/\u00e9 x"}},
+    {"status": 307, "headers": {"Location": "http:///nowhere"}},
+    {"status": 401, "headers": {"WWW-Authenticate": 'Bearer realm="http://127.0.0.1:99999/"'}},
+    {"status": 401, "headers": {"WWW-Authenticate": 'Bearer realm="' + "x" * 10_000 + '"'}},
+    {"status": 401, "headers": {"WWW-Authenticate": 'Bearer realm="http://127.0.0.1:1/\u00e9"'}},
+    {"status": 202, "headers": {"Location": "http://[broken/"}},
+    {"status": 202, "headers": {"Location": "file:///etc/passwd"}},
+    {"status": 202},
+    {"status": 999},
+    {"hang_up": True},
+    {"cut": True},
+]
+
+
+@pytest.mark.parametrize("fault", STRANGE)
+def test_whatever_a_server_answers_only_errors_of_ours_come_out(fault: dict[str, Any]) -> None:
+    with FakeRegistry() as registry:
+        reference, client = one_image(registry), make_client(only_for("nobody"))
+        blob = Descriptor(Digest.of(b"hello"), "", 5)
+        registry.blobs[str(blob.digest)] = b"hello"
+        registry.fail(**fault, times=None)
+        for ask in (
+            lambda: client.find_descriptor(reference),
+            lambda: client.find_manifest(reference),
+            lambda: client.get_blob(reference.repository, blob, 100),
+            lambda: client.put_blob(reference.repository, b"new"),
+            lambda: client.put_manifest(reference, make_image(seed="0").manifest, DOCKER_MANIFEST),
+        ):
+            with contextlib.suppress(StagepinError):
+                ask()
 
 
 class TestRights:
