@@ -129,3 +129,9 @@ def test_an_input_that_makes_no_sense_is_refused_on_the_run_page(tmp_path: Path,
     seen = _run_action(tmp_path, **inputs)
     assert (seen.code, seen.arguments) == (2, [])
     assert f"::error title=stagepin::{complaint}" in seen.log
+
+
+def test_an_input_with_line_breaks_cannot_give_the_runner_commands(tmp_path: Path) -> None:
+    seen = _run_action(tmp_path, command="x\n::add-mask::y\r\n::stop-commands::100%")
+    (line,) = seen.log.splitlines()
+    assert "found 'x%0A::add-mask::y%0D%0A::stop-commands::100%25'." in line
