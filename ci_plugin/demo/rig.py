@@ -152,12 +152,12 @@ def find_engine(environ: Mapping[str, str]) -> str | None:
     return host if _answers(lambda: _engine_connection(host, 5), "/_ping") else None
 
 
-def start_registry(directory: Path) -> RunningRegistry:
+def start_registry(directory: Path, *, search_path: str | None = None) -> RunningRegistry:
     """A registry that keeps its store below ``directory``, deletion enabled, on a free port; returns when it answers.
 
     Raises InputError where ``docker-registry`` is not installed, Unavailable where it does not come up.
     """
-    program = _get_program("docker-registry", "docker-registry")
+    program = _get_program("docker-registry", "docker-registry", search_path)
     directory.mkdir(parents=True, exist_ok=True)
     # A port that was free may be taken before the registry binds it, by anybody: then another one is tried.
     for _ in range(5):
@@ -170,12 +170,12 @@ def start_registry(directory: Path) -> RunningRegistry:
     raise Unavailable(_failure("docker-registry", directory / "registry.log"), hint="read the log and start it again")
 
 
-def start_engine(directory: Path) -> RunningEngine:
+def start_engine(directory: Path, *, search_path: str | None = None) -> RunningEngine:
     """An engine with its own store, containerd and socket below ``directory`` and no network of its own; returns when it answers.
 
     Raises InputError where ``dockerd`` is not installed, Unavailable where it does not come up.
     """
-    program = _get_program("dockerd", "docker.io")
+    program = _get_program("dockerd", "docker.io", search_path)
     data = directory.absolute() / "data"
     data.mkdir(parents=True, exist_ok=True)
     long = len(str(directory.absolute())) > _LONGEST_RUN_DIRECTORY
@@ -244,8 +244,8 @@ def _ask_engine(docker_host: str, method: str, path: str, body: bytes = b"", hea
     return events
 
 
-def _get_program(name: str, package: str) -> str:
-    found = shutil.which(name, path=_search_path())
+def _get_program(name: str, package: str, search_path: str | None) -> str:
+    found = shutil.which(name, path=_search_path() if search_path is None else search_path)
     if not found:
         raise InputError(f"expected the program {name}, found none on PATH", hint=f"install it (Debian package {package})")
     return found

@@ -68,7 +68,7 @@ class LocalStagesStorage:
 def project_slug(project: str) -> str:
     """A repository path for a project's name; a name that had to be changed gets 8 characters of its hash, so that no two share one."""
     slug = re.sub(r"[^a-z0-9]+", "-", project.lower()).strip("-")[:_LONGEST_SLUG].rstrip("-")
-    return slug if slug == project else f"{slug or 'project'}-{sha256_hex(project)[:8]}"
+    return slug if slug and slug == project else f"{slug or 'project'}-{sha256_hex(project)[:8]}"
 
 
 def _stored(image: EngineImage) -> StoredStage:

@@ -15,6 +15,7 @@ from ci_plugin.demo.rig import busybox_rootfs, push_base, start_engine
 from ci_plugin.engine.docker_engine import DockerEngine
 from ci_plugin.errors import AccessDenied, AnswerIsNo, Bug, Gone, InputError, StageFailed, Unavailable
 from ci_plugin.ports import ContextFile, Engine, EngineImage, ImageChange, Registry
+from ci_plugin.values.credentials import Credentials
 from ci_plugin.values.digest import Digest, ImageId
 from ci_plugin.values.manifest import parse_image_config
 from ci_plugin.values.platform import Platform
@@ -259,6 +260,15 @@ class TestPush:
         with pytest.raises(Gone, match="does not exist locally"):
             site.engine.push(site.repository.tagged("never"))
 
+    def test_docker_hubs_short_and_long_names_are_one(self, site: Site) -> None:
+        image = site.start()
+        site.engine.tag(image.id, parse_reference("contract-hub-name:1"))
+        found = site.engine.find_image("docker.io/library/contract-hub-name:1")
+        assert found is not None
+        assert found.id == image.id
+        site.engine.untag(parse_reference("docker.io/library/contract-hub-name:1"))
+        assert site.engine.find_image("contract-hub-name:1") is None
+
 
 class TestBuild:
     def test_an_image_is_built_on_the_pinned_base_with_our_labels(self, site: Site) -> None:
@@ -329,6 +339,23 @@ class TestRealEngine:
             with pytest.raises(AccessDenied) as caught:
                 real.engine.push(name)
             assert "DOCKER_AUTH_CONFIG" in caught.value.hint
+
+    def test_credentials_go_to_the_registry_they_are_for(self, real: Site, docker_host: str) -> None:
+        asked: list[str] = []
+        with FakeRegistry() as closed:
+            closed.require_basic("user", "s3cret")
+
+            def credentials(registry: str) -> Credentials | None:
+                asked.append(registry)
+                return Credentials("user", "s3cret") if registry == closed.address else None
+
+            engine = DockerEngine(docker_host, credentials=credentials, environ={})
+            name = Repository(closed.address, "app").tagged("one")
+            engine.tag(engine.pull(real.base).id, name)
+            digest = engine.push(name)
+            assert closed.tags["app", "one"] == str(digest)
+            assert set(asked) <= {closed.address, real.base.repository.registry}
+            engine.close()
 
     def test_a_push_nobody_takes_is_unavailable(self, real: Site) -> None:
         name = parse_reference("127.0.0.1:1/app:one")
