@@ -150,7 +150,8 @@ class Session:
         from ci_plugin.registry.client import RegistryClient
 
         settings = self.settings
-        return RegistryClient(self.credentials, clock=self.clock, insecure=settings.insecure, ca_file=settings.ca_file)
+        ca_file = str(self.directory / settings.ca_file) if settings.ca_file else None
+        return RegistryClient(self.credentials, clock=self.clock, insecure=settings.insecure, ca_file=ca_file)
 
     @cached_property
     def engine(self) -> Engine:

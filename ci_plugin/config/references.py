@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from ci_plugin.config.dockerfile import Dockerfile, parse_dockerfile
+from ci_plugin.config.dockerfile_stages import DockerfileReference
 from ci_plugin.config.model import Configuration, DockerfileImage, ExternalBase, Image
 from ci_plugin.config.source import CommittedFiles
 from ci_plugin.errors import ConfigError, Location
-from ci_plugin.values.platform import DEFAULT_PLATFORM, Platform
+from ci_plugin.values.platform import DEFAULT_PLATFORM, Platform, parse_platform
 from ci_plugin.values.reference import Reference
-
-
-class FindsFiles(Protocol):
-    """Whatever can read a committed file: ``Source``, and the files of a plan."""
-
-    @property
-    def find_file(self) -> Callable[[str], bytes | None]:
-        """Path → bytes, or None."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigReference:
-    """One external image where it is named; ``in_signature``: its pinned digest enters the stage signature (``fromLatest``)."""
+    """One external image where it is named; ``in_signature``: its pinned digest enters the stage signature (``fromLatest``).
+
+    ``platform`` is one that a FROM names outright: it is pinned for that one, whatever is built.
+    """
 
     reference: Reference
     kind: str
@@ -33,6 +27,7 @@ class ConfigReference:
     location: Location
     in_signature: bool
     by_build_platform: bool = False
+    platform: Platform | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +65,33 @@ def find_references(
         return (ConfigReference(base.reference, "from", image.name, base.location, base.from_latest),), ()
     found, unresolved = load_dockerfile(image, source).find_references(image.target, dockerfile_args(image, platform))
     return (
-        tuple(
-            # The image of `# syntax` builds the file and leaves nothing in it: it enters no signature.
-            ConfigReference(
-                item.reference, item.kind, image.name, item.location, image.from_latest and item.kind != "syntax", item.by_build_platform
-            )
-            for item in found
-        ),
+        tuple(_config_reference(item, image) for item in found),
         tuple(UnresolvedReference(item.spelling, item.reason, image.name, item.location, item.error) for item in unresolved),
     )
 
 
-def load_dockerfile(image: DockerfileImage, source: FindsFiles) -> Dockerfile:
+def named_platform(item: DockerfileReference) -> Platform | None:
+    """The platform a FROM names outright, or None. Raises ConfigError for one that is none."""
+    try:
+        return parse_platform(item.platform) if item.platform else None
+    except ValueError as error:
+        raise ConfigError(str(error), hint="write --platform=linux/amd64, or leave it out", where=item.location) from None
+
+
+def _config_reference(item: DockerfileReference, image: DockerfileImage) -> ConfigReference:
+    return ConfigReference(
+        reference=item.reference,
+        kind=item.kind,
+        image=image.name,
+        location=item.location,
+        # The image of `# syntax` builds the file and leaves nothing in it: it enters no signature.
+        in_signature=image.from_latest and item.kind != "syntax",
+        by_build_platform=item.by_build_platform or item.kind == "syntax",
+        platform=named_platform(item),
+    )
+
+
+def load_dockerfile(image: DockerfileImage, source: CommittedFiles) -> Dockerfile:
     """The image's Dockerfile as committed. Raises ConfigError where it is missing or does not parse."""
     data = source.find_file(image.dockerfile)
     if data is None:

@@ -13,7 +13,7 @@ from ci_plugin.config.context import Dockerignore, find_dockerignore, parse_dock
 from ci_plugin.config.dockerfile import DockerfileReference
 from ci_plugin.config.dockerfile_content import ContextUse
 from ci_plugin.config.model import DockerfileImage
-from ci_plugin.config.references import dockerfile_args, load_dockerfile
+from ci_plugin.config.references import dockerfile_args, load_dockerfile, named_platform
 from ci_plugin.conveyor.inputs import hidden, pairs, texts
 from ci_plugin.conveyor.signature import stage_signature
 from ci_plugin.conveyor.stage import BuildDockerfile, FromExternal, Input, Stage
@@ -47,12 +47,13 @@ def dockerfile_stage(image: DockerfileImage, platform: Platform, pins: PinSet, f
     """The stage ``dockerfile``. Raises ConfigError for a missing or wrong Dockerfile, InputError for a reference without a pin."""
     dockerfile = load_dockerfile(image, files)
     args = dockerfile_args(image, platform)
-    references = dockerfile.references(image.target, args)
+    references = [use for use in dockerfile.references(image.target, args) if use.kind != "syntax"]
 
     def pinned(use: DockerfileReference) -> Reference:
         pin = pins.get(use.reference, use.location)
-        on_build_host = use.by_build_platform or use.kind == "syntax"
-        return use.reference.at(pin.digest if on_build_host and pin.digest else pin.manifest_digest(platform))
+        return use.reference.at(
+            pin.digest if use.by_build_platform and pin.digest else pin.manifest_digest(named_platform(use) or platform)
+        )
 
     ignore_file, ignored = _read_dockerignore(image, files)
     context = tuple(_used_files(image, dockerfile.context_use(image.target, args), ignored, files.listing()))
@@ -70,26 +71,29 @@ def dockerfile_stage(image: DockerfileImage, platform: Platform, pins: PinSet, f
     ]
     inputs.sort(key=lambda item: item.label)
     work = BuildDockerfile(
-        text=dockerfile.pinned(pinned, image.target, args),
+        text=dockerfile.pinned(pinned, image.target, args, blank_unreached=True),
         target=image.target,
         build_args=image.build_args,
         context_directory=image.context,
         context=context,
         added=added,
-        base=_base(base, references, pinned),
-        pulled=tuple(dict.fromkeys(pinned(use) for use in references if use.kind != "syntax")),
+        base=_base(base, references, pinned, platform),
+        pulled=tuple(dict.fromkeys(pinned(use) for use in references)),
         needs_buildkit=dockerfile.needs_buildkit,
     )
     return Stage(STAGE_NAME, tuple(inputs), stage_signature(platform, STAGE_NAME, inputs, None), work)
 
 
 def _base(
-    reference: Reference | None, references: Iterable[DockerfileReference], pinned: Callable[[DockerfileReference], Reference]
+    reference: Reference | None,
+    references: Iterable[DockerfileReference],
+    pinned: Callable[[DockerfileReference], Reference],
+    platform: Platform,
 ) -> FromExternal | None:
     if reference is None:
         return None
     use = next(use for use in references if use.kind == "from" and use.reference == reference)
-    return FromExternal(reference, pinned(use))
+    return FromExternal(reference, pinned(use), platform=named_platform(use) or (None if use.by_build_platform else platform))
 
 
 def _read_dockerignore(image: DockerfileImage, files: BuildFiles) -> tuple[str | None, Dockerignore]:

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from ci_plugin.config.model import DockerInstructions
 from ci_plugin.values.canonical import Value, sha256_hex
 from ci_plugin.values.digest import Digest
+from ci_plugin.values.platform import Platform
 from ci_plugin.values.reference import Reference
 from ci_plugin.values.tree import ContextFile, TreeEntry
 
@@ -33,10 +34,14 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class FromExternal:
-    """Begin with a registry's image: ``name`` is the normalised reference, ``pinned`` the ``repository@digest`` that is pulled."""
+    """Begin with a registry's image: ``name`` is the normalised reference, ``pinned`` the ``repository@digest`` that is pulled.
+
+    ``platform`` is what the pulled image must be for; None is the engine's own (``FROM --platform=$BUILDPLATFORM``).
+    """
 
     name: Reference
     pinned: Reference
+    platform: Platform | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ def _external(base: ExternalBase, platform: Platform, pins: PinSet) -> tuple[tup
     inputs = [visible("base.reference", str(base.reference))]
     if base.from_latest:
         inputs.append(visible("base.digest", str(digest)))
-    return tuple(inputs), FromExternal(base.reference, base.reference.at(digest))
+    return tuple(inputs), FromExternal(base.reference, base.reference.at(digest), platform)
 
 
 def _shell_inputs(shell: Shell, name: str) -> Iterator[Input]:

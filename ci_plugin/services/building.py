@@ -122,7 +122,7 @@ class _Line:
             case WriteConfig() as work:
                 return write_config(work, self._get_parent(), self._labels(stage), engine)
             case BuildDockerfile() as work:
-                self._base = open_dockerfile(work, self._planned.platform, engine)
+                self._base = open_dockerfile(work, engine)
                 return build_dockerfile(work, self._labels(stage), self._planned.platform, engine, self._shop.source, output)
             case FromExternal() | FromScratch() | FromArchive() | FromImage() as work:
                 opened = self._open(work, engine)
@@ -132,7 +132,7 @@ class _Line:
     def _open(self, work: FromExternal | FromScratch | FromArchive | FromImage, engine: Engine) -> OpenBase:
         match work:
             case FromExternal():
-                return open_external(work, self._planned.platform, engine)
+                return open_external(work, engine)
             case FromScratch():
                 return open_scratch(work, self._planned.platform, engine)
             case FromArchive():

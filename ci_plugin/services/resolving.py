@@ -48,32 +48,37 @@ def _pin(
             answer.where = answer.where or first.location
             raise answer
         return Pin(first.reference, None, "", 0, {}, in_signature, clock.now(), origin, reason=answer.message)
-    digests = _platforms(first, answer, platforms, registry)
+    wanted = tuple(dict.fromkeys(item for use in uses for item in ((use.platform,) if use.platform else platforms)))
+    digests = _platforms(uses, answer, wanted, registry)
     return Pin(first.reference, answer.digest, answer.media_type, answer.size, digests, in_signature, clock.now(), origin)
 
 
 def _platforms(
-    use: ConfigReference, descriptor: Descriptor, platforms: Sequence[Platform], registry: Registry
+    uses: Sequence[ConfigReference], descriptor: Descriptor, platforms: Sequence[Platform], registry: Registry
 ) -> Mapping[Platform, Digest]:
     """The manifest digest of every platform we build.
 
     Of a single manifest the one platform asked for is taken as given: the build compares it with what the engine pulled, so a wrong
     guess stops there and costs no request here.
     """
+    use = uses[0]
+    may_lack = all(use.by_build_platform for use in uses)
     if not descriptor.is_index:
         if len(platforms) == 1:
             return {platforms[0]: descriptor.digest}
         config = _manifest(use, descriptor, registry).get_config()
         data = registry.get_blob(use.reference.repository, config, _LARGEST_CONFIG)
-        return _require(use, platforms, {parse_image_config(data).platform: descriptor.digest})
+        return _require(use, platforms, {parse_image_config(data).platform: descriptor.digest}, may_lack=may_lack)
     entries = _manifest(use, descriptor, registry).entries
-    return _require(use, platforms, {platform: entry.digest for platform, entry in reversed(entries) if platform})
+    return _require(use, platforms, {platform: entry.digest for platform, entry in reversed(entries) if platform}, may_lack=may_lack)
 
 
-def _require(use: ConfigReference, platforms: Sequence[Platform], known: Mapping[Platform, Digest]) -> Mapping[Platform, Digest]:
+def _require(
+    use: ConfigReference, platforms: Sequence[Platform], known: Mapping[Platform, Digest], *, may_lack: bool
+) -> Mapping[Platform, Digest]:
     found = {wanted: digest for wanted in platforms for platform, digest in known.items() if platform.serves(wanted)}
     missing = [str(platform) for platform in platforms if platform not in found]
-    if missing and not use.by_build_platform:
+    if missing and not may_lack:
         raise InputError(
             f"expected {use.reference} for {', '.join(missing)}, found it for {', '.join(sorted(map(str, known))) or 'no platform'}",
             hint="choose another base or platform (`--platform`)",

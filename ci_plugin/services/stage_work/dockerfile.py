@@ -11,11 +11,11 @@ from ci_plugin.services.stage_work.opening import open_external
 from ci_plugin.values.platform import Platform
 
 
-def open_dockerfile(work: BuildDockerfile, platform: Platform, engine: Engine) -> BaseRecord:
+def open_dockerfile(work: BuildDockerfile, engine: Engine) -> BaseRecord:
     """Make all references present in the engine, with our credentials and by digest; the record of what the target begins with."""
     for reference in work.pulled:
         engine.pull(reference)
-    return open_external(work.base, platform, engine).record if work.base else BaseRecord(None, None, BaseState.SCRATCH, ())
+    return open_external(work.base, engine).record if work.base else BaseRecord(None, None, BaseState.SCRATCH, ())
 
 
 def build_dockerfile(

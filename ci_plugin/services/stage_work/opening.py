@@ -21,10 +21,11 @@ class OpenBase:
     begin: Callable[[Mapping[str, str]], EngineImage]
 
 
-def open_external(work: FromExternal, platform: Platform, engine: Engine) -> OpenBase:
+def open_external(work: FromExternal, engine: Engine) -> OpenBase:
     """Pull ``repository@digest`` and check its platform. Raises AnswerIsNo where the pinned digest is for another platform."""
     image = engine.pull(work.pinned)
-    if not image.platform.serves(platform):
+    platform = work.platform
+    if platform and not image.platform.serves(platform):
         raise AnswerIsNo(
             f"expected {work.pinned} to be an image for {platform}, found one for {image.platform}",
             hint=f"choose a base for {platform}, or ask for `--platform {image.platform}` when you pin and build",
