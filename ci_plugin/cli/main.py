@@ -1,7 +1,7 @@
 """The entry point: global options, one command, one exit code (DESIGN.md §4).
 
 Every error that is ours ends the process with its class's exit code and says what to do; click's own usage errors are 2; anything else is a
-bug of ours: 4. Commands are imported when they are called, so that ``stagepin --version`` starts fast.
+bug of ours: 4. Commands, and the session they share, are imported when they are called: ``--help`` costs click and this file.
 """
 
 from __future__ import annotations
@@ -10,13 +10,16 @@ import importlib
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from ci_plugin import __version__
 from ci_plugin.cli.options import Setting
-from ci_plugin.cli.wiring import GlobalOptions, Outside, Session
 from ci_plugin.errors import Bug, StagepinError
+
+if TYPE_CHECKING:
+    from ci_plugin.cli.wiring import Outside, Session
 
 COMMANDS = {
     "pin": "adopt the scope's pins, or resolve every external reference once",
@@ -44,15 +47,16 @@ class _Commands(click.Group):
             raise
         except Exception as error:  # anything else is a bug of ours, and the user must not need to read a traceback
             message = f"stagepin made a mistake: {type(error).__name__}: {error}"
-            if isinstance(ctx.obj, Session):
-                ctx.obj.console.detail(traceback.format_exc())
+            if session := _find_session(ctx):
+                session.console.detail(traceback.format_exc())
             return self._fail(ctx, Bug(message, hint="run again with -v and report what it prints"))
 
     @staticmethod
     def _fail(ctx: click.Context, error: StagepinError) -> int:
-        if not isinstance(ctx.obj, Session):
+        session = _find_session(ctx)
+        if session is None:
             raise error
-        ctx.obj.console.error(error)
+        session.console.error(error)
         return error.exit_code
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
@@ -69,6 +73,13 @@ class _Commands(click.Group):
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _find_session(ctx: click.Context) -> Session | None:
+    """The session of the run; None as long as the global options are being read."""
+    from ci_plugin.cli.wiring import Session
+
+    return ctx.obj if isinstance(ctx.obj, Session) else None
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -112,6 +123,8 @@ def cli(
     verbose: bool,
 ) -> None:
     """Pin every base image once per pipeline. Build each stage once. Deploy exactly what you built."""
+    from ci_plugin.cli.wiring import GlobalOptions, Outside, Session
+
     ctx.obj = Session(
         GlobalOptions(
             directory=directory,
@@ -129,7 +142,7 @@ def main(argv: Sequence[str] | None = None, outside: Outside | None = None) -> i
     """Run one command; returns the exit code and prints what went wrong. ``outside``: None means this process's environment and engine."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        result = cli.main(arguments, prog_name="stagepin", standalone_mode=False, obj=outside or Outside.of_this_process())
+        result = cli.main(arguments, prog_name="stagepin", standalone_mode=False, obj=outside)
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.ClickException as error:
