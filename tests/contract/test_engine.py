@@ -60,13 +60,23 @@ def _name_of(request: pytest.FixtureRequest) -> str:
     return "engine/" + name.replace("__", "_").strip("_").lower()
 
 
+@pytest.fixture(scope="module")
+def real_engine(docker_host: str) -> Iterator[DockerEngine]:
+    engine = DockerEngine(docker_host, credentials=no_credentials, environ={})
+    yield engine
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def real_base(docker_host: str, registry_address: str) -> Reference:
+    digest = push_base(docker_host, registry_address, "contract/base", "latest", "1")
+    return Repository(registry_address, "contract/base").at(digest)
+
+
 def _real_site(request: pytest.FixtureRequest, rootfs: Path) -> Site:
-    host: str = request.getfixturevalue("docker_host")
-    address: str = request.getfixturevalue("registry_address")
-    digest = push_base(host, address, "library/base", "latest", "1")
-    base = Repository(address, "library/base").at(digest)
-    engine = DockerEngine(host, credentials=no_credentials, environ={})
-    return Site(engine, make_client(), Repository(address, _name_of(request)), base, rootfs)
+    base: Reference = request.getfixturevalue("real_base")
+    repository = Repository(base.repository.registry, _name_of(request))
+    return Site(request.getfixturevalue("real_engine"), make_client(), repository, base, rootfs)
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.engine)])
@@ -350,11 +360,13 @@ class TestRealEngine:
                 return Credentials("user", "s3cret") if registry == closed.address else None
 
             engine = DockerEngine(docker_host, credentials=credentials, environ={})
-            name = Repository(closed.address, "app").tagged("one")
-            engine.tag(engine.pull(real.base).id, name)
-            digest = engine.push(name)
-            assert closed.tags["app", "one"] == str(digest)
+            pinned = Repository(closed.address, "app").at(closed.put_image("app", seed="credentials"))
+            assert str(pinned) in engine.pull(pinned).repo_digests
+            engine.pull(real.base)
             assert set(asked) <= {closed.address, real.base.repository.registry}
+            with pytest.raises(AccessDenied) as caught:
+                real.engine.pull(Repository(closed.address, "other").at(closed.put_image("other", seed="none")))
+            assert "s3cret" not in caught.value.message
             engine.close()
 
     def test_a_push_nobody_takes_is_unavailable(self, real: Site) -> None:
