@@ -1,0 +1,224 @@
+"""Builds: what is kept, what is refused, what a failure stops, and what a build costs where nothing changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ci_plugin.errors import Bug
+from ci_plugin.ports import Engine
+from ci_plugin.values.digest import Digest
+from tests.fakes.registry import Request
+from tests.scenarios.pipeline import BASE, STAGES, Project, run
+
+FROZEN = "image: app\nfrom: BASE\nshell:\n  install: [echo building]\n"
+FOLLOWS = "image: app\nfrom: BASE\nfromLatest: true\nshell:\n  install: [echo building]\n"
+FAMILY = (
+    "image: lib\nfrom: BASE\nfromLatest: true\nshell:\n  install: [make lib]\n---\n"
+    "image: app\nfromImage: lib\nshell:\n  install: [make app]\n---\n"
+    "image: web\nfromImage: app\nshell:\n  install: [make web]\n---\n"
+    "image: other\nfrom: BASE\nfromLatest: true\nshell:\n  install: [make other]\n"
+)
+
+
+class _NoEngine:
+    """An engine nobody may ask for anything."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise Bug(f"expected a build that needs no engine, found it asked to {name}")
+
+
+def test_without_from_latest_the_base_of_the_first_build_is_kept_and_the_record_says_which(project: Project) -> None:
+    project.commit(config=FROZEN)
+    first = project.pipeline("1001").job()
+    first.must("pin")
+    first.must("build")
+    old = first.built_on()
+    moved = project.move_base("2")
+    second = project.pipeline("1002").job()
+    second.must("pin")
+    assert second.pinned(project.base) == str(moved)
+    assert f"app    {project.stages}@{first.digest()}  kept  {old}" in second.must("build").out
+    base = second.record["images"]["app"]["platforms"]["linux/amd64"]["base"]
+    assert (base["state"], base["digest"]) == ("kept", old)
+    assert second.digest() == first.digest()
+    second.must("verify")
+
+
+def test_with_from_latest_a_moved_base_rebuilds_in_the_next_pipeline(project: Project) -> None:
+    project.commit(config=FOLLOWS)
+    first = project.pipeline("1001").job()
+    first.must("pin")
+    first.must("build")
+    moved = project.move_base("2")
+    second = project.pipeline("1002").job()
+    second.must("pin")
+    second.must("build")
+    assert second.built_on() == str(moved)
+    assert second.digest() != first.digest()
+
+
+def test_an_image_somebody_pushed_under_a_stages_tag_is_refused(project: Project) -> None:
+    project.commit(config=FOLLOWS)
+    job = project.pipeline().job()
+    job.must("pin")
+    job.must("build")
+    (tag,) = job.record["images"]["app"]["tags"]
+    project.registry.put_image(STAGES, tag, seed="not a stage")
+    for command in (["build"], ["build", "--require-built"]):
+        ran = project.pipeline().job(artifacts_of=job).run(*command)
+        assert ran.code == 1
+        assert f"expected the stage {tag} under its tag, found the image sha256:" in ran.err
+        assert "somebody overwrote the tag; delete it in the repository, then build again" in ran.err
+
+
+def test_another_stage_under_a_stages_tag_is_refused(project: Project) -> None:
+    project.commit(config=FAMILY)
+    job = project.pipeline().job()
+    job.must("pin")
+    job.must("build")
+    (app,), (other,) = (job.record["images"][name]["tags"] for name in ("app", "other"))
+    project.registry.move_tag(STAGES, app, Digest(job.digest("other")))
+    ran = project.pipeline().job(artifacts_of=job).run("build")
+    assert ran.code == 1
+    assert f"which is the stage {other}" in ran.err
+
+
+def test_a_failed_image_stops_what_is_built_on_it_and_nothing_else(project: Project) -> None:
+    project.commit(config=FAMILY)
+    job = project.pipeline().job()
+    job.must("pin")
+    job.engine.fail("make lib", 7, "compiling\nundefined reference to main")
+    ran = job.run("build")
+    assert ran.code == 1
+    assert "  | compiling\n  | undefined reference to main\n" in ran.err
+    assert "error: expected the stage's commands to succeed, found exit code 7" in ran.err
+    assert "app: not built, it needs lib, which failed" in ran.err
+    assert "web: not built, it needs lib, which failed" in ran.err
+    assert "other: stage install built in" in ran.err
+    assert not (job.workspace / "build.json").exists()
+
+
+def test_after_the_command_is_mended_the_build_goes_on_from_what_is_stored(project: Project) -> None:
+    project.commit(config=FAMILY)
+    job = project.pipeline().job()
+    job.must("pin")
+    job.engine.fail("make app")
+    assert job.run("build").code == 1
+    again = project.pipeline().job()
+    ran = again.must("build")
+    assert "lib: stage" not in ran.err
+    assert "other: stage" not in ran.err
+    assert "app: stage install built in" in ran.err
+    assert again.record["complete"] is True
+
+
+def test_the_settle_time_is_waited_once_for_images_that_nothing_is_built_on(project: Project) -> None:
+    images = "\n---\n".join(f"image: app{number}\nfrom: BASE\nfromLatest: true\nshell:\n  install: [make {number}]" for number in range(4))
+    project.commit(config=images)
+    job = project.pipeline().job()
+    job.must("pin")
+    job.must("build")
+    assert job.clock.slept == [2.0]
+
+
+def test_nothing_is_waited_for_where_nothing_was_built(project: Project) -> None:
+    project.commit(config=FAMILY)
+    job = project.pipeline().job()
+    job.must("pin")
+    job.must("build")
+    again = project.pipeline().job()
+    again.must("build")
+    assert again.clock.slept == []
+
+
+def test_another_builder_that_publishes_first_is_adopted_and_our_child_is_built_on_its_image(project: Project) -> None:
+    project.commit(config="image: lib\nfrom: BASE\nfromLatest: true\n---\nimage: app\nfromImage: lib\nshell:\n  install: [make app]\n")
+    pipeline = project.pipeline()
+    pin, rival, ours = (pipeline.job() for _ in range(3))
+    pin.must("pin")
+    rival.must("build", "lib")
+    theirs, (tag,) = rival.digest("lib"), rival.record["images"]["lib"]["tags"]
+    del project.registry.tags[STAGES, tag]
+
+    def publish_first(request: Request) -> None:
+        if request.method == "PUT" and f"/manifests/{tag}-" in request.path:
+            project.registry.on_request = None
+            project.registry.move_tag(STAGES, tag, Digest(theirs))
+
+    project.registry.on_request = publish_first
+    ours.must("build")
+    assert project.registry.on_request is None
+    assert ours.digest("lib") == theirs
+    base = ours.record["images"]["app"]["platforms"]["linux/amd64"]["base"]
+    assert (base["state"], base["digest"]) == ("image", theirs)
+    ours.must("verify")
+
+
+def test_a_rival_that_overwrites_within_the_settle_time_is_adopted(project: Project) -> None:
+    project.commit(config=FOLLOWS)
+    pipeline = project.pipeline()
+    pin, rival, ours = (pipeline.job() for _ in range(3))
+    pin.must("pin")
+    rival.must("build")
+    theirs, (tag,) = rival.digest(), rival.record["images"]["app"]["tags"]
+    for key in [key for key in project.registry.tags if "-" not in key[1]]:
+        del project.registry.tags[key]
+
+    def overwrite(request: Request) -> None:
+        seen = project.requests_for(f"/manifests/{tag}")
+        if any(one.method == "PUT" and one.path.endswith(tag) for one in seen[:-1]):
+            project.registry.on_request = None
+            project.registry.move_tag(STAGES, tag, Digest(theirs))
+
+    project.registry.on_request = overwrite
+    ours.must("build")
+    assert ours.digest() == theirs
+
+
+def test_where_nothing_changed_a_build_costs_two_requests_per_image_and_no_engine(project: Project) -> None:
+    costs = {}
+    for count in (2, 6):
+        images = "\n---\n".join(
+            f"image: app{number}\nfrom: BASE\nfromLatest: true\nshell:\n  install: [make {number}]" for number in range(count)
+        )
+        project.commit(config=images)
+        job = project.pipeline(str(count)).job()
+        job.must("pin")
+        job.must("build")
+        again = project.pipeline(str(count)).job(artifacts_of=job)
+        project.registry.requests.clear()
+        engine: Engine = _NoEngine()
+        ran = run(["-C", str(again.directory), "build"], again.environ, engine, again.clock)
+        assert ran.code == 0, ran.text
+        assert again.record["images"].keys() == job.record["images"].keys()
+        costs[count] = len(project.registry.requests)
+    assert costs[6] - costs[2] <= 2 * (6 - 2)
+    assert costs[2] - 2 * 2 <= 3
+
+
+def test_where_nothing_changed_a_plan_costs_one_head_per_image(project: Project) -> None:
+    project.commit(config=FAMILY)
+    job = project.pipeline().job()
+    job.must("pin")
+    job.must("build")
+    project.registry.requests.clear()
+    job.must("plan")
+    assert [request.method for request in project.registry.requests] == ["HEAD"] * 4
+
+
+def test_the_base_that_was_pinned_is_built_even_if_the_upstream_registry_dropped_the_tag(project: Project) -> None:
+    project.commit(config=FOLLOWS)
+    job = project.pipeline().job()
+    job.must("pin")
+    del project.registry.tags[BASE, "latest"]
+    job.must("build")
+
+
+def test_a_pinned_base_that_was_deleted_upstream_is_said_to_be_gone(project: Project) -> None:
+    project.commit(config=FOLLOWS)
+    job = project.pipeline().job()
+    job.must("pin")
+    project.registry.delete(BASE, Digest(job.pinned(project.base)))
+    ran = job.run("build")
+    assert ran.code == 1
+    assert job.pinned(project.base) in ran.err
