@@ -5,19 +5,17 @@ from __future__ import annotations
 from ci_plugin.cli.wiring import TOOL, ProjectSession, ScopedSession
 from ci_plugin.config.model import DockerfileImage, ExternalBase, Image
 from ci_plugin.config.references import list_references
-from ci_plugin.conveyor.plan import all_platforms
+from ci_plugin.conveyor.plan import choose_platforms
 from ci_plugin.services.pinning import Adopted, Asking, adopt_or_create, get_pins
 
 
 def pin_once(session: ProjectSession, *, locked: bool = False) -> Adopted:
     """Adopt the scope's pins or make them, and say which, where they are kept and what that place promises."""
     configuration = session.configuration
-    platforms = all_platforms(configuration, session.platforms)
-    references = [use for platform in platforms for use in list_references(configuration, session.source, platform)]
+    references = list_references(configuration, session.source, lambda image: choose_platforms(image, session.platforms))
     adopted = adopt_or_create(
         session.asking,
-        list(dict.fromkeys(references)),
-        platforms,
+        references,
         images=[image.name for image in configuration],
         tool=TOOL,
         workspace=session.workspace,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ci_plugin.config.dockerfile import Dockerfile, parse_dockerfile
@@ -18,7 +18,8 @@ from ci_plugin.values.reference import Reference
 class ConfigReference:
     """One external image where it is named; ``in_signature``: its pinned digest enters the stage signature (``fromLatest``).
 
-    ``platform`` is one that a FROM names outright: it is pinned for that one, whatever is built.
+    ``platform`` is what it has to be for: the one its FROM names outright, else the one its image is built for; None where the engine's
+    own is meant (``FROM --platform=$BUILDPLATFORM``, the image of ``# syntax``).
     """
 
     reference: Reference
@@ -26,8 +27,7 @@ class ConfigReference:
     image: str
     location: Location
     in_signature: bool
-    by_build_platform: bool = False
-    platform: Platform | None = None
+    platform: Platform | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +42,20 @@ class UnresolvedReference:
 
 
 def list_references(
-    configuration: Configuration, source: CommittedFiles, platform: Platform = DEFAULT_PLATFORM
+    configuration: Configuration, source: CommittedFiles, platforms_of: Callable[[Image], Iterable[Platform]]
 ) -> tuple[ConfigReference, ...]:
-    """The external references of every image, in the order of the text. Raises ConfigError for one that cannot be told."""
+    """The external references of every image for every platform it is built for, in the order of the text.
+
+    Raises ConfigError for one that cannot be told.
+    """
     found: list[ConfigReference] = []
     for image in configuration:
-        references, unresolved = find_references(image, source, platform)
-        for failure in unresolved:
-            raise failure.error
-        found += references
-    return tuple(found)
+        for platform in platforms_of(image):
+            references, unresolved = find_references(image, source, platform)
+            for failure in unresolved:
+                raise failure.error
+            found += references
+    return tuple(dict.fromkeys(found))
 
 
 def find_references(
@@ -62,23 +66,25 @@ def find_references(
         base = image.base
         if not isinstance(base, ExternalBase):
             return (), ()
-        return (ConfigReference(base.reference, "from", image.name, base.location, base.from_latest),), ()
+        return (ConfigReference(base.reference, "from", image.name, base.location, base.from_latest, platform),), ()
     found, unresolved = load_dockerfile(image, source).find_references(image.target, dockerfile_args(image, platform))
     return (
-        tuple(_config_reference(item, image) for item in found),
+        tuple(_config_reference(item, image, platform) for item in found),
         tuple(UnresolvedReference(item.spelling, item.reason, image.name, item.location, item.error) for item in unresolved),
     )
 
 
-def named_platform(item: DockerfileReference) -> Platform | None:
-    """The platform a FROM names outright, or None. Raises ConfigError for one that is none."""
+def pinned_platform(item: DockerfileReference, built: Platform) -> Platform | None:
+    """What an image must be for when ``built`` is what is built; None: the engine's own. Raises ConfigError for a name that is none."""
+    if item.by_build_platform or item.kind == "syntax":
+        return None
     try:
-        return parse_platform(item.platform) if item.platform else None
+        return parse_platform(item.platform) if item.platform else built
     except ValueError as error:
         raise ConfigError(str(error), hint="write --platform=linux/amd64, or leave it out", where=item.location) from None
 
 
-def _config_reference(item: DockerfileReference, image: DockerfileImage) -> ConfigReference:
+def _config_reference(item: DockerfileReference, image: DockerfileImage, platform: Platform) -> ConfigReference:
     return ConfigReference(
         reference=item.reference,
         kind=item.kind,
@@ -86,8 +92,7 @@ def _config_reference(item: DockerfileReference, image: DockerfileImage) -> Conf
         location=item.location,
         # The image of `# syntax` builds the file and leaves nothing in it: it enters no signature.
         in_signature=image.from_latest and item.kind != "syntax",
-        by_build_platform=item.by_build_platform or item.kind == "syntax",
-        platform=named_platform(item),
+        platform=pinned_platform(item, platform),
     )
 
 

@@ -6,15 +6,15 @@ Only the files that enter the stage signature are sent to the engine, so a build
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from ci_plugin.config.context import Dockerignore, find_dockerignore, parse_dockerignore, select
 from ci_plugin.config.dockerfile import DockerfileReference
 from ci_plugin.config.dockerfile_content import ContextUse
 from ci_plugin.config.model import DockerfileImage
-from ci_plugin.config.references import dockerfile_args, load_dockerfile, named_platform
-from ci_plugin.conveyor.inputs import hidden, pairs, texts
+from ci_plugin.config.references import dockerfile_args, load_dockerfile, pinned_platform
+from ci_plugin.conveyor.inputs import hidden, pairs, texts, visible
 from ci_plugin.conveyor.signature import stage_signature
 from ci_plugin.conveyor.stage import BuildDockerfile, FromExternal, Input, Stage
 from ci_plugin.errors import ConfigError
@@ -51,23 +51,20 @@ def dockerfile_stage(image: DockerfileImage, platform: Platform, pins: PinSet, f
 
     def pinned(use: DockerfileReference) -> Reference:
         pin = pins.get(use.reference, use.location)
-        return use.reference.at(
-            pin.digest if use.by_build_platform and pin.digest else pin.manifest_digest(named_platform(use) or platform)
-        )
+        return use.reference.at(pin.digest_for(pinned_platform(use, platform)))
 
     ignore_file, ignored = _read_dockerignore(image, files)
     context = tuple(_used_files(image, dockerfile.context_use(image.target, args), ignored, files.listing()))
     added = tuple(_added_files(image, files))
-    base = dockerfile.base(image.target, args)
-    digests = {str(use.reference): str(pinned(use).digest) for use in references}
+    digests = {_digest_label(use): str(pinned(use).digest) for use in references}
     inputs = [
         *texts("instructions", dockerfile.instructions(image.target, args)),
-        *pairs("buildArgs", dict(dockerfile.build_arg_values(image.target, args))),
+        *pairs("buildArgs", dockerfile.build_arg_values(image.target, args)),
         *hidden("cacheVersion", image.cache_version),
         *hidden("dockerignore", ignore_file),
         *_listing_input("context", context),
         *_added_input("contextAdd", added),
-        *([Input(f"base.digest {name}", digest, digest) for name, digest in digests.items()] if image.from_latest else ()),
+        *([visible(label, digest) for label, digest in digests.items()] if image.from_latest else ()),
     ]
     inputs.sort(key=lambda item: item.label)
     work = BuildDockerfile(
@@ -77,23 +74,23 @@ def dockerfile_stage(image: DockerfileImage, platform: Platform, pins: PinSet, f
         context_directory=image.context,
         context=context,
         added=added,
-        base=_base(base, references, pinned, platform),
+        base=_base(dockerfile.base_use(image.target, args), pinned, platform),
         pulled=tuple(dict.fromkeys(pinned(use) for use in references)),
         needs_buildkit=dockerfile.needs_buildkit,
     )
     return Stage(STAGE_NAME, tuple(inputs), stage_signature(platform, STAGE_NAME, inputs, None), work)
 
 
-def _base(
-    reference: Reference | None,
-    references: Iterable[DockerfileReference],
-    pinned: Callable[[DockerfileReference], Reference],
-    platform: Platform,
-) -> FromExternal | None:
-    if reference is None:
+def _digest_label(use: DockerfileReference) -> str:
+    """One file may take a base for several platforms, each with a digest of its own: several facts, so several labels."""
+    chosen = " by $BUILDPLATFORM" if use.by_build_platform else f" for {use.platform}" if use.platform else ""
+    return f"base.digest {use.reference}{chosen}"
+
+
+def _base(use: DockerfileReference | None, pinned: Callable[[DockerfileReference], Reference], platform: Platform) -> FromExternal | None:
+    if use is None:
         return None
-    use = next(use for use in references if use.kind == "from" and use.reference == reference)
-    return FromExternal(reference, pinned(use), platform=named_platform(use) or (None if use.by_build_platform else platform))
+    return FromExternal(use.reference, pinned(use), platform=named_platform(use) or (None if use.by_build_platform else platform))
 
 
 def _read_dockerignore(image: DockerfileImage, files: BuildFiles) -> tuple[str | None, Dockerignore]:

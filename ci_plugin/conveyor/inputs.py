@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from ci_plugin.conveyor.stage import Input
 from ci_plugin.values.canonical import Value
@@ -20,10 +20,11 @@ def hidden(label: str, value: Value | None) -> Iterator[Input]:
         yield Input(label, value, size)
 
 
-def pairs(label: str, values: Mapping[str, str]) -> Iterator[Input]:
-    """Named values, where there are any: the names are shown, the values are not."""
-    if values:
-        yield Input(label, tuple(sorted(values.items())), ", ".join(sorted(values)))
+def pairs(label: str, values: Iterable[tuple[str, str]]) -> Iterator[Input]:
+    """Named values, where there are any, in any order: the names are shown, the values are not."""
+    ordered = tuple(sorted(values))
+    if ordered:
+        yield Input(label, ordered, ", ".join(dict.fromkeys(name for name, _ in ordered)))
 
 
 def texts(label: str, values: Iterable[str] | None) -> Iterator[Input]:

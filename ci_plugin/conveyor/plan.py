@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -125,11 +125,6 @@ def make_plan(
 
     wanted = configuration.with_dependencies(names)
     return Plan(tuple(plan_image(image) for image in wanted), is_complete=len(wanted) == len(configuration.images))
-
-
-def all_platforms(images: Iterable[Image], asked: Sequence[Platform]) -> tuple[Platform, ...]:
-    """Every platform any of these images is built for: what a pin set has to cover."""
-    return tuple(sorted({platform for image in images for platform in choose_platforms(image, asked)}))
 
 
 def _diff_id(files: ProjectFiles, path: str, where: Location) -> Digest:

@@ -49,7 +49,7 @@ def _base(image: StapelImage, platform: Platform, pins: PinSet, final: FinalSign
 
 def _external(base: ExternalBase, platform: Platform, pins: PinSet) -> tuple[tuple[Input, ...], Work]:
     """Without ``fromLatest`` the digest is no input, as the directive's documentation promises; the stage is still built by digest."""
-    digest = pins.get(base.reference, base.location).manifest_digest(platform)
+    digest = pins.get(base.reference, base.location).digest_for(platform)
     inputs = [visible("base.reference", str(base.reference))]
     if base.from_latest:
         inputs.append(visible("base.digest", str(digest)))
@@ -65,8 +65,8 @@ def _shell_inputs(shell: Shell, name: str) -> Iterator[Input]:
 def _docker_inputs(docker: DockerInstructions) -> Iterator[Input]:
     yield from texts("VOLUME", docker.volumes or None)
     yield from texts("EXPOSE", docker.expose or None)
-    yield from pairs("ENV", docker.env)
-    yield from pairs("LABEL", docker.labels)
+    yield from pairs("ENV", docker.env.items())
+    yield from pairs("LABEL", docker.labels.items())
     yield from texts("CMD", docker.cmd)
     yield from texts("ENTRYPOINT", docker.entrypoint)
     yield from hidden("WORKDIR", docker.workdir)

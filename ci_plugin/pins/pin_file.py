@@ -5,12 +5,14 @@ Parsing and formatting are inverse; the checksum is written and checked on the w
 
 from __future__ import annotations
 
-from ci_plugin.pins.pin_set import Origin, Pin, PinSet
+from collections.abc import Sequence
+
+from ci_plugin.pins.pin_set import ORIGIN_KINDS, Origin, Pin, PinSet
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.document import Node, checksum_of, open_sealed, parse_pipeline, pipeline_body, seal
 from ci_plugin.values.pipeline import Scope, parse_commit
 from ci_plugin.values.platform import parse_platform
-from ci_plugin.values.reference import parse_reference
+from ci_plugin.values.reference import Reference, parse_reference
 from ci_plugin.values.timestamp import format_time, parse_time
 
 SCHEMA_VERSION = 1
@@ -37,7 +39,7 @@ def parse_pin_file(data: bytes, file: str) -> PinSet:
         commit=top["commit"].parse(parse_commit),
         created_at=top["createdAt"].parse(parse_time),
         images=tuple(item.text() for item in top["images"].items()),
-        pins=tuple(_parse_pin(item) for item in top["pins"].items()),
+        pins=_parse_pins(top["pins"].items()),
     )
 
 
@@ -69,6 +71,16 @@ def _pin_body(pin: Pin) -> dict[str, object]:
     }
 
 
+def _parse_pins(nodes: Sequence[Node]) -> tuple[Pin, ...]:
+    pins: dict[Reference, Pin] = {}
+    for node in nodes:
+        pin = _parse_pin(node)
+        if pin.reference in pins:
+            raise node["reference"].error("every reference once")
+        pins[pin.reference] = pin
+    return tuple(pins.values())
+
+
 def _parse_pin(node: Node) -> Pin:
     if node["kind"].text() != "image":
         raise node["kind"].error("the kind image")
@@ -91,4 +103,9 @@ def _parse_pin(node: Node) -> Pin:
 
 def _parse_origin(node: Node) -> Origin:
     node.only("kind", "image", "file", "line")
-    return Origin(node["kind"].text(), node["image"].text(), node["file"].text(), node["line"].optional(Node.integer))
+    if node["kind"].text() not in ORIGIN_KINDS:
+        raise node["kind"].error(f"one of {', '.join(ORIGIN_KINDS)}")
+    line = node["line"].optional(Node.integer)
+    if line == 0:
+        raise node["line"].error("a line from 1")
+    return Origin(node["kind"].text(), node["image"].text(), node["file"].text(), line)

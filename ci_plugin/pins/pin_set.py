@@ -22,11 +22,12 @@ from ci_plugin.values.platform import Platform
 from ci_plugin.values.reference import Reference
 
 LOCAL_LIFETIME = timedelta(hours=24)
+ORIGIN_KINDS = ("from", "copy-from", "mount-from", "syntax", "import")
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a reference stands: ``kind`` is from, copy-from, mount-from, syntax or import; ``line`` counts from 1 or is None."""
+    """Where a reference stands: ``kind`` is one of ``ORIGIN_KINDS``; ``line`` counts from 1 or is None."""
 
     kind: str
     image: str
@@ -51,11 +52,16 @@ class Pin:
     origin: tuple[Origin, ...]
     reason: str = ""
 
-    def manifest_digest(self, platform: Platform) -> Digest:
-        """The manifest to build on for a platform. Raises InputError where the pin has none, saying what it has."""
+    def digest_for(self, platform: Platform | None) -> Digest:
+        """What to build on: the manifest of a platform, or for None (the engine's own platform) what the registry serves.
+
+        Raises InputError where the pin has none, saying what it has.
+        """
         if self.digest is None:
             message = f"expected a digest for {self.reference}, found none: {self.reason}"
             raise InputError(message, hint="mend the reference or the access to it, then pin in a new scope", where=self.place)
+        if platform is None:
+            return self.digest
         for known, digest in self.platforms.items():
             if known.serves(platform):
                 return digest
@@ -97,6 +103,11 @@ class PinSet:
                 where=where,
             )
         return pin
+
+    def covers(self, reference: Reference, platform: Platform | None) -> bool:
+        """Whether the set has this reference, for this platform (None: any)."""
+        pin = self._by_reference.get(reference)
+        return pin is not None and (pin.digest is None or platform is None or any(known.serves(platform) for known in pin.platforms))
 
     def check_ours(self, key: ScopeKey, commit: str | None, *, by_name: bool, where: Location) -> None:
         """Raise DocumentError unless this set belongs to the asking job.

@@ -16,7 +16,6 @@ from ci_plugin.pins.pin_set import PinSet
 from ci_plugin.ports import Clock, PinStore, Registry, Workspace
 from ci_plugin.services.resolving import resolve_pins
 from ci_plugin.values.pipeline import ScopeKey
-from ci_plugin.values.platform import Platform
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,6 @@ def get_pins(asking: Asking, workspace: Workspace, store: PinStore | None, clock
 def adopt_or_create(
     asking: Asking,
     references: Sequence[ConfigReference],
-    platforms: Sequence[Platform],
     *,
     images: Sequence[str],
     tool: str,
@@ -88,7 +86,7 @@ def adopt_or_create(
 ) -> Adopted:
     """The one pin set of the scope. With ``locked`` AnswerIsNo is raised where anything would have to be resolved."""
     adopted = find_pins(asking, workspace, store, clock)
-    if adopted is not None:
+    if adopted is not None and not _is_outgrown(adopted.pins, references):
         return adopted
     if locked:
         message = f"expected the pins of {asking.key.scope} to exist, found none: {len(references)} references would have to be resolved"
@@ -100,7 +98,7 @@ def adopt_or_create(
         commit=asking.commit,
         created_at=clock.now(),
         images=tuple(images),
-        pins=resolve_pins(references, platforms, registry, clock),
+        pins=resolve_pins(references, registry, clock),
     )
     adopted = Adopted(created, "resolved", format_pin_file(created))
     if store is not None:
@@ -109,13 +107,20 @@ def adopt_or_create(
     return adopted
 
 
+def _is_outgrown(pins: PinSet, references: Sequence[ConfigReference]) -> bool:
+    """Whether a ``local`` set lacks what the configuration names by now: at a desk it changes all day, and no other job reads the set."""
+    return pins.scope.is_local and not all(pins.covers(use.reference, use.platform) for use in references)
+
+
 def fetch_pins(asking: Asking, workspace: Workspace, store: PinStore | None) -> Adopted:
     """The scope's pins from the store into the workspace, whatever it held.
 
     Raises InputError without a store, DocumentError without pins.
     """
     if store is None:
-        raise InputError("expected a repository to fetch from, found none", hint="set --repo or STAGEPIN_REPO to the stages storage")
+        found = "the scope local, whose pins stay in the workspace" if asking.key.scope.is_local else "no repository"
+        hint = "set --repo or STAGEPIN_REPO to the stages storage, and outside CI say whose pins: --pipeline ID or --scope SCOPE"
+        raise InputError(f"expected a repository and a scope to fetch from, found {found}", hint=hint)
     data = store.find_pins(asking.key)
     if data is None:
         raise DocumentError(

@@ -131,7 +131,7 @@ def _oci_base_agrees(labels: StageLabels, config: ImageConfig) -> bool:
 def _verify_base(name: str, platform: Platform, base: BaseRecord, pins: PinSet, where: Location) -> Iterator[Finding]:
     if base.state is not BaseState.PINNED or base.reference is None:
         return
-    pinned = pins.get(parse_reference(base.reference), where).manifest_digest(platform)
+    pinned = pins.get(parse_reference(base.reference), where).digest_for(platform)
     if base.digest != pinned:
         message = f"expected {name!r} on {base.reference} pinned to {pinned}, found it built on {base.digest}"
         yield _error("base-pinned", message, where, "build again in this scope")

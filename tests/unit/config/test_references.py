@@ -5,18 +5,23 @@ from __future__ import annotations
 import pytest
 
 from ci_plugin.config.load import load_configuration
+from ci_plugin.config.model import Image
 from ci_plugin.config.references import find_references, list_references
 from ci_plugin.errors import ConfigError
-from ci_plugin.values.platform import parse_platform
+from ci_plugin.values.platform import DEFAULT_PLATFORM, Platform, parse_platform
 from tests.unit.config.sources import META, source
 
 WERF = META + "image: a\nfrom: alpine\nfromLatest: true\n---\nimage: b\nfromImage: a\n---\n"
 WERF += "image: c\nfrom: scratch\n---\nimage: d\ndockerfile: Dockerfile\n"
 
 
+def default(_image: Image) -> tuple[Platform, ...]:
+    return (DEFAULT_PLATFORM,)
+
+
 def test_external_references_are_listed_with_kind_image_line_and_whether_they_enter_the_signature() -> None:
     files = source({"werf.yaml": WERF, "Dockerfile": "# syntax=x/y\nFROM debian-$TARGETARCH\nCOPY --from=nginx a b\n"})
-    found = list_references(load_configuration(files, "p"), files, parse_platform("linux/arm64"))
+    found = list_references(load_configuration(files, "p"), files, lambda _image: (parse_platform("linux/arm64"),))
     assert [(item.kind, str(item.reference), item.image, str(item.location), item.in_signature) for item in found] == [
         ("from", "docker.io/library/alpine:latest", "a", "werf.yaml:5", True),
         ("syntax", "docker.io/x/y:latest", "d", "Dockerfile:1", False),
@@ -27,13 +32,13 @@ def test_external_references_are_listed_with_kind_image_line_and_whether_they_en
 
 def test_a_lone_dockerfile_follows_the_registry_but_for_its_syntax_image() -> None:
     files = source({"Dockerfile": "# syntax=x/y\nFROM debian\n"})
-    assert [item.in_signature for item in list_references(load_configuration(files, "p"), files)] == [False, True]
+    assert [item.in_signature for item in list_references(load_configuration(files, "p"), files, default)] == [False, True]
 
 
 def test_a_dockerfile_that_is_not_committed_says_git_add() -> None:
     files = source({"werf.yaml": WERF})
     with pytest.raises(ConfigError, match="expected the Dockerfile Dockerfile of image 'd' in the commit, found none") as caught:
-        list_references(load_configuration(files, "p"), files)
+        list_references(load_configuration(files, "p"), files, default)
     assert (caught.value.hint, str(caught.value.where)) == ("git add Dockerfile", "werf.yaml:14")
 
 
@@ -41,6 +46,6 @@ def test_what_cannot_be_told_stops_a_pin_and_is_listed_for_people() -> None:
     files = source({"Dockerfile": "FROM debian:$V\n"})
     configuration = load_configuration(files, "p")
     with pytest.raises(ConfigError, match="V is not set"):
-        list_references(configuration, files)
+        list_references(configuration, files, default)
     ((), (unresolved,)) = find_references(configuration.images[0], files)
     assert (unresolved.spelling, unresolved.image, str(unresolved.location)) == ("debian:$V", "p", "Dockerfile:1")
