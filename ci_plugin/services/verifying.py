@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ci_plugin.errors import Location
+from ci_plugin.errors import Gone, Location
 from ci_plugin.pins.pin_file import pin_checksum
 from ci_plugin.pins.pin_set import PinSet
 from ci_plugin.ports import Registry
@@ -21,6 +21,7 @@ from ci_plugin.values.platform import Platform
 from ci_plugin.values.reference import Reference, parse_reference
 
 _LARGEST_CONFIG = 8 * 1024 * 1024
+_GONE_HINT = "it was deleted or garbage-collected: build again in this scope, it gets the same bases"
 RULES = {
     "record-pins": "the build record names this pin file by its checksum",
     "record-commit": "the build record is of the commit that is deployed",
@@ -75,8 +76,7 @@ def _verify_image(name: str, record: BuildRecord, image: ImageRecord, expected: 
     where = Location(str(image.reference))
     manifest = registry.find_manifest(image.reference)
     if manifest is None:
-        hint = "it was deleted or garbage-collected: build again in this scope, it gets the same bases"
-        yield _error("image-exists", f"expected {name!r} at {image.reference}, found it gone", where, hint)
+        yield _error("image-exists", f"expected {name!r} at {image.reference}, found it gone", where, _GONE_HINT)
         return
     for platform, platform_record in image.platforms.items():
         recomputed = (expected.signatures or {}).get(name)
@@ -96,7 +96,14 @@ def _verify_config(
         found = "an index" if manifest.config is None else manifest.image_id
         yield _error("image-config", f"expected {name!r} to have the image ID {recorded.image_id}, found {found}", where, rebuild)
         return
-    config = parse_image_config(registry.get_blob(reference.repository, manifest.config, _LARGEST_CONFIG))
+    try:
+        config = parse_image_config(registry.get_blob(reference.repository, manifest.config, _LARGEST_CONFIG))
+    except Gone as error:
+        yield _error("image-exists", error.message, where, _GONE_HINT)
+        return
+    except ValueError as error:
+        yield _error("image-config", f"expected {name!r} to be an image, found something else: {error}", where, rebuild)
+        return
     if not config.platform.serves(platform):
         yield _error("image-config", f"expected {name!r} to be for {platform}, found {config.platform}", where, rebuild)
     yield from (_error("image-labels", message, where, rebuild) for message in _label_faults(name, recorded, config))
