@@ -90,7 +90,7 @@ def _digest_label(use: DockerfileReference) -> str:
 def _base(use: DockerfileReference | None, pinned: Callable[[DockerfileReference], Reference], platform: Platform) -> FromExternal | None:
     if use is None:
         return None
-    return FromExternal(use.reference, pinned(use), platform=named_platform(use) or (None if use.by_build_platform else platform))
+    return FromExternal(use.reference, pinned(use), pinned_platform(use, platform))
 
 
 def _read_dockerignore(image: DockerfileImage, files: BuildFiles) -> tuple[str | None, Dockerignore]:
