@@ -32,6 +32,7 @@ __all__ = [
     "Rig",
     "RunningEngine",
     "RunningRegistry",
+    "ask_engine",
     "busybox_rootfs",
     "find_engine",
     "open_rig",
@@ -201,9 +202,9 @@ def push_base(docker_host: str, address: str, repository: str, tag: str, version
     name = f"{address}/{repository}"
     changes = [("changes", 'CMD ["sh"]'), ("changes", "ENV BASE=yes")]
     query = urlencode([("fromSrc", "-"), ("repo", name), ("tag", tag), *changes])
-    _ask_engine(docker_host, "POST", f"/images/create?{query}", busybox_rootfs(version))
-    events = _ask_engine(docker_host, "POST", f"/images/{name}/push?tag={tag}", headers={"X-Registry-Auth": "e30="})
-    _ask_engine(docker_host, "DELETE", f"/images/{name}:{tag}?noprune=1")
+    ask_engine(docker_host, "POST", f"/images/create?{query}", busybox_rootfs(version))
+    events = ask_engine(docker_host, "POST", f"/images/{name}/push?tag={tag}", headers={"X-Registry-Auth": "e30="})
+    ask_engine(docker_host, "DELETE", f"/images/{name}:{tag}?noprune=1")
     return next(Digest(event["aux"]["Digest"]) for event in events if "Digest" in event.get("aux", {}))
 
 
@@ -227,7 +228,8 @@ def _engine_connection(docker_host: str, seconds: float) -> http.client.HTTPConn
     return http.client.HTTPConnection(address.hostname or "", address.port or 2375, timeout=seconds)
 
 
-def _ask_engine(docker_host: str, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> list[Any]:
+def ask_engine(docker_host: str, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> list[Any]:
+    """One request to the engine's HTTP API; the JSON documents of its answer, one per line. Raises Unavailable, for errors in them too."""
     connection = _engine_connection(docker_host, 120)
     try:
         connection.request(method, path, body=body, headers=dict(headers or {}))
