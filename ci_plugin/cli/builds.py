@@ -78,9 +78,9 @@ class Build:
         console = self._session.console
         for name, error in outcome.failed.items():
             if isinstance(error, StageFailed) and self._session.options.verbosity == 0:
-                with console.section(f"output-{name}", f"output of the failed stage of {name}"):
-                    for line in error.output.splitlines():
-                        console.build_output(line)
+                # Not in a section: forges show those closed, and this is what people look for.
+                for line in error.output.splitlines():
+                    console.build_output(line)
             console.error(error)
         for name, cause in outcome.skipped.items():
             console.warning(f"{name}: not built, it needs {cause}, which failed")

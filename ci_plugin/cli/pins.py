@@ -52,6 +52,9 @@ def _tell(session: ProjectSession, adopted: Adopted) -> None:
         console.event(f"pinned {len(adopted.pins.pins)} references for {adopted.pins.scope}")
     else:
         console.event(f"pins of {adopted.pins.scope} adopted from {adopted.source}")
+    for pin in adopted.pins.pins:
+        if pin.digest is None:
+            console.warning(f"{pin.reference} is not pinned (only a stage that must be built on it will stop): {pin.reason}")
     if store is not None:
         console.event(f"kept in the workspace and in the {store.name}")
         console.detail(store.guarantee)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ci_plugin.conveyor.plan import PlannedImage
 from ci_plugin.conveyor.stage import BuildDockerfile, FromArchive, FromExternal, FromImage, FromScratch, RunCommands, Stage, WriteConfig
-from ci_plugin.errors import Bug, InputError
+from ci_plugin.errors import Bug, InputError, StageFailed
 from ci_plugin.ports import Engine, EngineImage, OutputSink, SourceTree, StagesStorage, StoredStage
 from ci_plugin.records.build_record import BaseRecord, BuiltBy
 from ci_plugin.records.stage_labels import Ancestor, StageLabels
@@ -100,7 +100,12 @@ class _Line:
 
     def _build(self, stage: Stage) -> StoredStage:
         started = time.monotonic()
-        image = self._make(stage)
+        try:
+            image = self._make(stage)
+        except StageFailed as error:
+            error.message = f"stage {stage.name!r} of image {self._planned.name!r}: {error.message}"
+            error.where = error.where or self._planned.image.location
+            raise
         stored = self._shop.election.publish(stage.signature, image.id)
         self._adopt(stage, stored, image.id if stored.image_id == image.id else self._shop.storage.bring(stored))
         self._seconds[stage.name] = time.monotonic() - started

@@ -91,7 +91,7 @@ def test_a_failed_image_stops_what_is_built_on_it_and_nothing_else(project: Proj
     ran = job.run("build")
     assert ran.code == 1
     assert "  | compiling\n  | undefined reference to main\n" in ran.err
-    assert "error: expected the stage's commands to succeed, found exit code 7" in ran.err
+    assert "error: stage 'install' of image 'lib': expected the stage's commands to succeed, found exit code 7\n  at: werf.yaml:4" in ran.err
     assert "app: not built, it needs lib, which failed" in ran.err
     assert "web: not built, it needs lib, which failed" in ran.err
     assert "other: stage install built in" in ran.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 import tempfile
@@ -50,4 +51,6 @@ def _interrupted_once() -> Iterator[None]:
 def _program() -> str:
     """How this stagepin is called from any directory."""
     beside = Path(sys.executable).with_name("stagepin")
-    return str(beside) if beside.exists() else f"{sys.executable} -m ci_plugin"
+    if not beside.exists():
+        return f"{sys.executable} -m ci_plugin"
+    return "stagepin" if shutil.which("stagepin") == str(beside) else str(beside)
