@@ -21,7 +21,8 @@ Fields: TypeAlias = Sequence[tuple[str, Value]]
 def encode(value: Value) -> bytes:
     """The bytes of one value: ``n`` | ``t`` | ``f`` | ``i<decimal>;`` | ``s<bytes>:<utf-8>`` | ``b<bytes>:<data>`` | ``l<count>:<values>``.
 
-    Text that came from bytes which are no UTF-8 (file names) is taken with ``surrogateescape``.
+    Text that came from bytes which are no UTF-8 (file names) is taken with ``surrogateescape``. Raises ValueError for text that no bytes
+    decode to: it would share its encoding with other text.
     """
     match value:
         case None:
@@ -32,6 +33,8 @@ def encode(value: Value) -> bytes:
             return b"i%d;" % value
         case str():
             data = value.encode("utf-8", "surrogateescape")
+            if not value.isascii() and data.decode("utf-8", "surrogateescape") != value:
+                raise ValueError("expected text that UTF-8 bytes decode to, found escaped bytes that are UTF-8 together")
             return b"s%d:%b" % (len(data), data)
         case bytes():
             return b"b%d:%b" % (len(value), value)

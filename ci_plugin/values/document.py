@@ -8,6 +8,7 @@ Errors name the place as a path such as ``pins[2].digest``. Which keys a documen
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -19,6 +20,8 @@ from ci_plugin.values.pipeline import PipelineId
 
 LARGEST_DOCUMENT = 16 * 1024 * 1024
 _DEEPEST = 40
+_LARGEST_NUMBER = 2**53 - 1
+"""The largest whole number every JSON reader keeps exactly (RFC 7493, section 2.2)."""
 _T = TypeVar("_T")
 
 
@@ -62,13 +65,13 @@ class Node:
 
     def integer(self) -> int:
         """A whole number from 0."""
-        if not isinstance(self.value, int) or isinstance(self.value, bool) or self.value < 0:
+        if not isinstance(self.value, int) or isinstance(self.value, bool) or not 0 <= self.value <= _LARGEST_NUMBER:
             raise self.error("a whole number from 0")
         return self.value
 
     def number(self) -> float:
         """A number from 0."""
-        if not isinstance(self.value, int | float) or isinstance(self.value, bool) or self.value < 0:
+        if not isinstance(self.value, int | float) or isinstance(self.value, bool) or not 0 <= self.value <= _LARGEST_NUMBER:
             raise self.error("a number from 0")
         return float(self.value)
 
@@ -160,7 +163,9 @@ def _load(data: bytes, file: str) -> dict[str, Any]:
     if len(data) > LARGEST_DOCUMENT:
         raise refuse(f"expected at most {LARGEST_DOCUMENT} bytes, found {len(data)}")
     try:
-        document = json.loads(data.decode("utf-8"), object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
+        text = data.decode("utf-8")
+        document = json.loads(text, object_pairs_hook=_without_duplicates, parse_constant=_no_constant, parse_float=_finite)
+        canonical_json(document)  # raises ValueError for half a surrogate pair: such text has no bytes, so no checksum
     except (ValueError, RecursionError) as error:
         reason = str(error)[:100] if isinstance(error, ValueError) else "nested too deeply"
         raise refuse(f"expected a whole JSON document, found {len(data)} bytes that are none ({reason})") from None
@@ -173,14 +178,16 @@ def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
         raise ValueError("a key stands twice in one object")
-    for text in (*members, *members.values()):
-        if isinstance(text, str):
-            text.encode("utf-8")
     return members
 
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _no_constant(text[:20])
 
 
 def _depth(value: object) -> int:

@@ -80,8 +80,10 @@ def parse_manifest(data: bytes, media_type: str) -> Manifest:
     if media_type not in MEDIA_TYPES:
         raise ValueError(f"expected a manifest of Docker schema 2 or OCI, found media type {media_type[:100]!r}")
     document = _load_object(data)
-    if document.get("schemaVersion") != 2 or ("manifests" in document and "layers" in document):
-        raise ValueError("expected schemaVersion 2 with either manifests or layers")
+    if document.get("schemaVersion") != 2 or "fsLayers" in document:
+        raise ValueError("expected schemaVersion 2, found another schema")
+    if "manifests" in document and not {"config", "layers"}.isdisjoint(document):
+        raise ValueError("expected either manifests or config and layers, found both")
     if document.get("mediaType", media_type) != media_type:
         raise ValueError(f"expected mediaType {media_type}, found {str(document['mediaType'])[:100]!r}")
     descriptor = Descriptor(Digest.of(data), media_type, len(data))

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field, replace
 from ci_plugin.values.digest import Digest
 
 _DOMAIN_PART = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
-_REGISTRY = re.compile(rf"(?:{_DOMAIN_PART}(?:\.{_DOMAIN_PART})*|\[[0-9a-fA-F:.]+\])(?::(\d{{1,5}}))?", re.ASCII)
+_REGISTRY = re.compile(rf"(?:{_DOMAIN_PART}(?:\.{_DOMAIN_PART})*|\[[0-9a-fA-F:]+\])(?::(\d{{1,5}}))?", re.ASCII)
 _PATH_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _PATH = re.compile(rf"{_PATH_PART}(?:/{_PATH_PART})*", re.ASCII)
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
+_IMAGE_ID = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _LONGEST_NAME = 255
 _DOCKER_HUB_NAMES = {"docker.io", "index.docker.io", "registry-1.docker.io"}
 
@@ -78,6 +79,8 @@ def parse_reference(text: str) -> Reference:
         raise ValueError(f"expected an image reference such as alpine:3.20, found {text[:300]!r}")
     if "://" in text:
         raise ValueError(f"expected an image reference without {text.partition('://')[0]}://, found {text[:300]!r}")
+    if _IMAGE_ID.fullmatch(text):
+        raise ValueError(f"expected an image reference such as alpine:3.20, found {text!r}, which is how an image ID looks")
     rest, at, digest_text = text.partition("@")
     digest = Digest(digest_text) if at else None
     head, slash, last = rest.rpartition("/")
@@ -95,12 +98,14 @@ def is_scratch(text: str) -> bool:
 
 def _parse_name(name: str, text: str) -> Repository:
     first, slash, path = name.partition("/")
-    if not slash or not ("." in first or ":" in first or first == "localhost" or first != first.lower()):
+    if not slash or not (_is_registry(first) or first != first.lower()):
         first, path = "docker.io", name
     match = _REGISTRY.fullmatch(first)
     if not match or (match[1] and not 0 < int(match[1]) < 65536):
         raise ValueError(f"expected a registry such as registry.example.com:5000, found {first[:150]!r} in {text[:300]!r}")
     registry = first.lower()
+    if not _is_registry(registry):
+        raise ValueError(f"expected a repository of lower-case letters, or a registry with a dot or port, found {first[:150]!r}")
     if registry in _DOCKER_HUB_NAMES:
         registry, path = "docker.io", path if "/" in path else f"library/{path}"
     if not _PATH.fullmatch(path) or len(registry) + 1 + len(path) > _LONGEST_NAME:
@@ -109,3 +114,7 @@ def _parse_name(name: str, text: str) -> Repository:
             f"found {path[:150]!r} in {text[:300]!r}"
         )
     return Repository(registry, path)
+
+
+def _is_registry(part: str) -> bool:
+    return "." in part or ":" in part or part == "localhost"
