@@ -76,7 +76,7 @@ class Build:
 
     def _fail(self, outcome: Outcome[BuiltImage]) -> int:
         console = self._session.console
-        for name, error in outcome.failed.items():
+        for error in outcome.failed.values():
             if isinstance(error, StageFailed) and self._session.options.verbosity == 0:
                 # Not in a section: forges show those closed, and this is what people look for.
                 for line in error.output.splitlines():
