@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.figures import Figure, format_figures
+from benchmarks.jobs import JobFailed
 from benchmarks.pinning import measure_pinning
 from benchmarks.servers import relay_to
 from benchmarks.speed import measure_speed
@@ -34,7 +35,7 @@ def measure(directory: Path, rig: Rig, runs: int) -> Iterator[Figure]:
 
 
 def main(argv: Sequence[str]) -> int:
-    """0 where every target is reached, 1 where one is missed, else the exit code of what stopped the rig."""
+    """0 where every target is reached, 1 where one is missed or a job failed, else the exit code of what stopped the rig."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--runs", type=int, default=9, help="pairs behind every ratio (default: 9)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures for machines too")
@@ -47,6 +48,9 @@ def main(argv: Sequence[str]) -> int:
     except StagepinError as error:
         print(f"{error.message}; {error.hint}", file=sys.stderr)
         return error.exit_code
+    except JobFailed as error:
+        print(error, file=sys.stderr)
+        return 1
     print(format_figures(figures))
     if options.json:
         options.json.write_text(json.dumps([_as_document(figure) for figure in figures], indent=2) + "\n")

@@ -25,11 +25,13 @@ _CONFIGURATIONS = {
 
 def measure_start(directory: Path, runs: int) -> Iterator[Figure]:
     """``--version`` with its target, ``--help`` for information, and the imports of ``pin``."""
-    bare = compare(lambda: _run(STAGEPIN, "--version"), lambda: _run(sys.executable, "-c", "pass"), runs)
+    bare = compare(lambda: _run(STAGEPIN, "--version"), lambda: _run(sys.executable, "-c", "pass"), 3 * runs)
     name = "`stagepin --version` against `python -c pass` (same interpreter, same options)"
     yield Figure(name, str(bare), f"< {MOST:g} x", bare.median < MOST, bare.as_numbers())
 
-    isolated = compare(lambda: _run(sys.executable, "-I", STAGEPIN, "--version"), lambda: _run(sys.executable, "-I", "-c", "pass"), runs)
+    isolated = compare(
+        lambda: _run(sys.executable, "-I", STAGEPIN, "--version"), lambda: _run(sys.executable, "-I", "-c", "pass"), 3 * runs
+    )
     yield Figure("the same with `python -I` on both sides", str(isolated), f"< {MOST:g} x", isolated.median < MOST, isolated.as_numbers())
 
     usage = compare(lambda: _run(STAGEPIN, "--help"), lambda: _run(sys.executable, "-c", "import click"), runs)
