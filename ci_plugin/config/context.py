@@ -104,18 +104,22 @@ def _translate(pattern: str, index: int) -> tuple[str, int]:
 
 
 def _translate_class(pattern: str, start: int) -> tuple[str, int]:
-    """``[abc]``, ``[a-z]``, ``[^a]`` with the backslash as the escape; unclosed: a text no path holds."""
+    """``[abc]``, ``[a-z]``, ``[^a]`` with the backslash as the escape; unclosed or a range without an end: a text no path holds."""
     index = start + 1
     negated = pattern.startswith("^", index)
     index += negated
     body = ""
     while index < len(pattern) and (pattern[index] != "]" or not body):
-        if pattern[index] == "\\" and index + 1 < len(pattern):
-            index += 1
-            body += re.escape(pattern[index])
-        else:
-            body += "-" if pattern[index] == "-" else re.escape(pattern[index])
-        index += 1
-    if index == len(pattern):
-        return "(?!)", index
+        low, index = _class_character(pattern, index)
+        body += low
+        if pattern.startswith("-", index):
+            high, index = _class_character(pattern, index + 1)
+            body += "-" + high
+    if index >= len(pattern):
+        return "(?!)", len(pattern)
     return f"[^/{body}]" if negated else f"[{body}]", index + 1
+
+
+def _class_character(pattern: str, index: int) -> tuple[str, int]:
+    index += pattern.startswith("\\", index) and index + 1 < len(pattern)
+    return re.escape(pattern[index : index + 1]), index + 1

@@ -81,7 +81,7 @@ class Section:
             with problems.collect():
                 if key.text in table.later:
                     raise ConfigError(
-                        f"{dialect} knows `{key.text}`, this version of stagepin does not build it yet",
+                        f"{dialect} knows `{key.text}`, this version of stagepin does not do it yet",
                         hint=f"remove `{key.text}`; see the README for what is built",
                         where=key.location,
                     )

@@ -29,7 +29,6 @@ def _read_seconds(node: Node) -> float:
 
 
 REPO = Key("repo", read_text)
-CACHE_REPOS = Key("cacheRepos", read_texts)
 SCOPE = Key("scope", read_text)
 PLATFORMS = Key("platforms", read_platforms)
 REGISTRIES = Key("registries", read_map)
@@ -39,8 +38,8 @@ READABLE_ENV = Key("env", read_texts)
 DOCKERFILES = Key("dockerfiles", read_map)
 SETTLE = Key("settle", _read_seconds)
 
-_SETTINGS = Table.of((REPO, CACHE_REPOS, SCOPE, PLATFORMS, REGISTRIES, READABLE_ENV, DOCKERFILES, SETTLE))
-_REGISTRIES = Table.of((INSECURE, CA))
+_SETTINGS = Table.of((REPO, SCOPE, PLATFORMS, REGISTRIES, READABLE_ENV, DOCKERFILES, SETTLE), later=("cacheRepos", "store", "checks"))
+_REGISTRIES = Table.of((INSECURE, CA), later=("allow", "mirrors"))
 _DOCKERFILE = Table.of((DOCKERFILE, CONTEXT, TARGET, ARGS, FROM_LATEST))
 
 
@@ -49,7 +48,6 @@ class Settings:
     """What ``.stagepin.yaml`` says; None and empty where it says nothing."""
 
     repo: str | None = None
-    cache_repos: tuple[str, ...] = ()
     scope: str | None = None
     platforms: tuple[Platform, ...] = ()
     insecure: tuple[str, ...] = ()
@@ -85,7 +83,6 @@ def _read(section: Section, problems: Problems) -> Settings:
     settle = section.get(SETTLE)
     return Settings(
         repo=section.get(REPO),
-        cache_repos=section.get(CACHE_REPOS) or (),
         scope=section.get(SCOPE),
         platforms=section.get(PLATFORMS) or (),
         insecure=registries.get(INSECURE) or (),

@@ -23,6 +23,8 @@ PATHS = ("Dockerfile", "a.txt", "b.md", "docs/README.md", "docs/deep/x.md", "src
         (".", PATHS),
         ("\\[x\\]\n[ab].*", tuple(path for path in PATHS if path not in ("[x]", "a.txt", "b.md"))),
         ("[", PATHS),
+        ("[?--]", PATHS),  # a range that ends before it begins; Python warns of it as a set difference
+        ("[a-", PATHS),
     ],
 )
 def test_an_ignore_file_keeps_what_docker_keeps(text: str, kept: tuple[str, ...]) -> None:

@@ -152,7 +152,7 @@ BAD = {
         "`fromlatest`",
         "did you mean `fromLatest`?",
     ),
-    "a directive of a later version": ("image: a\nfrom: b\ngit: []\n", "werf.yaml:6: ", "werf knows `git`", "does not build it yet"),
+    "a directive of a later version": ("image: a\nfrom: b\ngit: []\n", "werf.yaml:6: ", "werf knows `git`", "does not do it yet"),
     "two bases": ("image: a\nfrom: b\nfromImage: c\n", "werf.yaml:6: ", "found `from` (line 5) and `fromImage` (line 6)", "keep one"),
     "no base": ("image: a\n", "werf.yaml:4: ", "expected a base for image 'a', found none", "`from`, `fromImage`"),
     "fromLatest with an image": (

@@ -9,7 +9,6 @@ from ci_plugin.errors import ConfigError
 
 FULL = b"""\
 repo: registry.example.com/app
-cacheRepos: [registry.example.com/cache]
 scope: commit
 platforms: [linux/amd64, linux/arm64]
 registries:
@@ -26,11 +25,11 @@ settle: 0.5
 def test_every_setting_is_read() -> None:
     settings = parse_settings(FULL)
     api, web = settings.dockerfiles
-    assert (settings.repo, settings.cache_repos, settings.scope) == ("registry.example.com/app", ("registry.example.com/cache",), "commit")
+    assert (settings.repo, settings.scope) == ("registry.example.com/app", "commit")
     assert [str(platform) for platform in settings.platforms] == ["linux/amd64", "linux/arm64"]
     assert (settings.insecure, settings.ca_file, settings.readable_env) == (("localhost:5000",), "ca.pem", ("MY_KEY",))
     assert (api.name, api.context, api.target, api.build_args, api.from_latest) == ("api", "api", "prod", {"V": "1.10"}, True)
-    assert (web.dockerfile, web.from_latest, web.location.line) == ("web/Dockerfile", False, 11)
+    assert (web.dockerfile, web.from_latest, web.location.line) == ("web/Dockerfile", False, 10)
     assert settings.settle_seconds == 0.5
 
 
@@ -42,7 +41,9 @@ def test_an_empty_file_sets_nothing(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("data", "where", "message", "hint"),
     [
-        (b"repo: x\ncacheRepo: y\n", 2, "found `cacheRepo`", "did you mean `cacheRepos`?"),
+        (b"repo: x\nscop: y\n", 2, "found `scop`", "did you mean `scope`?"),
+        (b"cacheRepos: [x]\n", 1, "does not do it yet", "remove `cacheRepos`"),
+        (b"registries: {mirrors: {}}\n", 1, "does not do it yet", "remove `mirrors`"),
         (b"registries:\n  insecur: []\n", 2, "found `insecur`", "did you mean `insecure`?"),
         (b"settle: soon\n", 1, "expected seconds from 0 to 60, found 'soon'", "number"),
         (b"settle: nan\n", 1, "expected seconds", "number"),
