@@ -48,8 +48,12 @@ class Dockerfile:
 
     def base(self, target: str | None = None, build_args: Mapping[str, str] | None = None) -> Reference | None:
         """The external image at the root of the target's FROM chain; None for scratch. Raises ConfigError."""
-        reach = Reach.of(self.parts, target, build_args or {})
-        return reach.base_reference()
+        use = self.base_use(target, build_args)
+        return use.reference if use else None
+
+    def base_use(self, target: str | None = None, build_args: Mapping[str, str] | None = None) -> DockerfileReference | None:
+        """The FROM that names that image: one file may name an image twice, for two platforms. Raises ConfigError."""
+        return self._reach(target, build_args).base_use()
 
     def pinned(
         self,
@@ -83,7 +87,7 @@ class Dockerfile:
         return content.canonical_instructions(self._reach(target, build_args))
 
     def build_arg_values(self, target: str | None = None, build_args: Mapping[str, str] | None = None) -> tuple[tuple[str, str], ...]:
-        """(name, value) of every ARG the reached stages declare and that has a value, sorted; those of a FROM stand in its text."""
+        """(name, value) per ARG of the reached stages that has a value, sorted; a name is repeated where stages repeat it."""
         return content.build_arg_values(self._reach(target, build_args))
 
     def context_use(self, target: str | None = None, build_args: Mapping[str, str] | None = None) -> ContextUse:

@@ -44,14 +44,17 @@ def canonical_instructions(reach: Reach) -> tuple[str, ...]:
 
 
 def build_arg_values(reach: Reach) -> tuple[tuple[str, str], ...]:
-    """(name, value) of each ARG a reached stage declares, where the file and the build arguments give it a value; sorted."""
-    found = {
+    """(name, value) of each ARG a reached stage declares, where the file and the build arguments give it a value; sorted.
+
+    One pair per ARG instruction: two stages may give one name different values, and a set of them could hide that one changed.
+    """
+    found = [
         (name, value)
         for stage in reach.stages
         for instruction in stage.body
         if instruction.name == "ARG"
         for name, value in _declared(instruction, reach)
-    }
+    ]
     return tuple(sorted(found))
 
 

@@ -139,14 +139,14 @@ class Reach:
         """What an operand of a reached stage names."""
         return self.origins[operand.start]
 
-    def base_reference(self) -> Reference | None:
+    def base_use(self) -> DockerfileReference | None:
         """The external image at the root of the target's FROM chain, None for scratch. Raises ConfigError."""
         root = self.chain(self.target)[-1]
         for failure in self.unresolved:
             if failure.start == root.base.start:
                 raise failure.error
         origin = self.origin_of(root.base)
-        return origin.reference if isinstance(origin, DockerfileReference) else None
+        return origin if isinstance(origin, DockerfileReference) else None
 
     def chain(self, stage: Stage) -> tuple[Stage, ...]:
         """The stage and those it is built on, down to the one that is built on no stage."""

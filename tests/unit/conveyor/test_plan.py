@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ci_plugin.config.model import ArchiveBase, Configuration, DockerfileImage, ExternalBase, ImageBase, ScratchBase, Shell, StapelImage
+from ci_plugin.conveyor.plan import choose_platforms, make_plan
+from ci_plugin.conveyor.stage import BuildDockerfile, FromArchive, FromExternal, FromImage, FromScratch
+from ci_plugin.errors import ConfigError, InputError, Location
+from ci_plugin.values.digest import Digest
+from ci_plugin.values.platform import DEFAULT_PLATFORM, parse_platform
+from ci_plugin.values.reference import parse_reference
+from tests.unit.conveyor.project import ARM64, MemoryProject, load, make_pin, make_pins, plan_dockerfile
+
+AT = Location("werf.yaml", 4)
+ALPINE = make_pins(make_pin("alpine"))
+
+
+def alpine(name: str = "app", **changes: object) -> StapelImage:
+    return replace(StapelImage(name, ExternalBase(parse_reference("alpine"), AT), AT), **changes)  # type: ignore[arg-type]  # any field
+
+
+def configuration(*images: StapelImage | DockerfileImage) -> Configuration:
+    return Configuration.of("p", "werf", "werf.yaml", images)
+
+
+def test_a_plan_has_the_stages_of_every_image_in_the_order_of_the_text() -> None:
+    files = {
+        "werf.yaml": b"""project: p
+configVersion: 1
+---
+image: app
+fromImage: base
+shell:
+  setup: [make]
+docker:
+  USER: app
+---
+image: base
+from: alpine
+shell:
+  install: [apk add make]
+  beforeInstall: [apk update]
+---
+artifact: tools
+from: scratch
+"""
+    }
+    plan = make_plan(load(files), ALPINE, MemoryProject(files))
+    assert [(planned.name, [stage.name for stage in planned.stages]) for planned in plan] == [
+        ("app", ["from", "setup", "dockerInstructions"]),
+        ("base", ["from", "beforeInstall", "install"]),
+        ("tools", ["from"]),
+    ]
+    assert plan.is_complete
+    assert plan.get("app").needs == ("base",)
+    assert plan.get("base").needs == ()
+    assert plan.get("app").stages[0].work == FromImage("base", plan.get("base").signature)
+    assert [planned.is_deployable for planned in plan] == [True, True, False]
+    assert len({stage.signature for planned in plan for stage in planned.stages}) == 7
+
+
+def test_a_plan_of_some_images_has_what_they_are_built_on_and_is_not_complete() -> None:
+    images = configuration(alpine("base"), StapelImage("app", ImageBase("base", AT), AT), alpine("other"))
+    plan = make_plan(images, ALPINE, MemoryProject(), ["app"])
+    assert [planned.name for planned in plan] == ["base", "app"]
+    assert not plan.is_complete
+    assert plan.get("app").signature == make_plan(images, ALPINE, MemoryProject()).get("app").signature
+
+
+def test_an_unknown_image_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(ConfigError) as caught:
+        make_plan(configuration(alpine("frontend"), alpine("api")), ALPINE, MemoryProject(), ["frontent"])
+    assert (caught.value.message, caught.value.hint) == (
+        "expected the name of an image, found 'frontent'",
+        "did you mean 'frontend'?",
+    )
+    with pytest.raises(ConfigError) as caught:
+        make_plan(configuration(alpine("frontend"), alpine("api")), ALPINE, MemoryProject(), ["x"])
+    assert caught.value.hint == "this configuration has: frontend, api"
+
+
+def test_a_missing_archive_is_refused_where_the_base_stands() -> None:
+    image = StapelImage("app", ArchiveBase("rootfs.tar", Location("werf.yaml", 9)), AT)
+    with pytest.raises(ConfigError) as caught:
+        make_plan(configuration(image), ALPINE, MemoryProject())
+    assert caught.value.message == "expected a root filesystem archive at rootfs.tar, found no file"
+    assert caught.value.hint == "make it in an earlier step, for example `debootstrap` and `tar`, or correct fromArchive"
+    assert caught.value.where == Location("werf.yaml", 9)
+
+
+def test_the_work_of_a_base_says_what_to_begin_with() -> None:
+    project = MemoryProject(archives={"rootfs.tar": b"files"})
+    bases = (ScratchBase(AT), ArchiveBase("rootfs.tar", AT), ExternalBase(parse_reference("alpine"), AT))
+    works = [make_plan(configuration(alpine(base=base)), ALPINE, project).get("app").stages[0].work for base in bases]
+    pinned = ALPINE.pins[0].platforms[DEFAULT_PLATFORM]
+    reference = parse_reference("alpine")
+    assert works == [
+        FromScratch(),
+        FromArchive("rootfs.tar", Digest.of(b"files")),
+        FromExternal(reference, reference.at(pinned), DEFAULT_PLATFORM),
+    ]
+
+
+def test_several_platforms_are_refused_with_the_way_out() -> None:
+    both = (DEFAULT_PLATFORM, ARM64)
+    for asked, image in ((both, alpine()), ((), alpine(platforms=both))):
+        with pytest.raises(InputError) as caught:
+            make_plan(configuration(image), ALPINE, MemoryProject(), platforms=asked)
+        assert caught.value.message == (
+            "expected one platform for image 'app', found linux/amd64, linux/arm64: this version builds one at a time"
+        )
+        assert caught.value.hint == "name one with `--platform`, and build the others in jobs of their own"
+        assert caught.value.where == AT
+
+
+def test_the_command_line_names_the_platform_then_the_configuration_then_the_default() -> None:
+    image = alpine(platforms=(ARM64,))
+    assert choose_platforms(image, [parse_platform("linux/s390x")]) == (parse_platform("linux/s390x"),)
+    assert choose_platforms(image, []) == (ARM64,)
+    assert choose_platforms(alpine(), []) == (DEFAULT_PLATFORM,)
+    chosen = [make_plan(configuration(item), ALPINE, MemoryProject()).get("app").platform_was_chosen for item in (image, alpine())]
+    assert chosen == [True, False]
+
+
+def test_a_base_that_was_not_pinned_is_never_resolved_here() -> None:
+    with pytest.raises(InputError) as caught:
+        make_plan(configuration(alpine()), make_pins(make_pin("debian")), MemoryProject())
+    assert caught.value.message == ("expected docker.io/library/alpine:latest among the 1 pins of pipeline:1001, found it missing")
+    assert caught.value.where == AT
+
+
+def test_a_base_without_our_platform_is_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"expected docker\.io/library/alpine:latest to be pinned for linux/s390x, found linux/amd64, linux/arm64"
+    ):
+        make_plan(configuration(alpine()), ALPINE, MemoryProject(), platforms=[parse_platform("linux/s390x")])
+
+
+def test_a_stage_is_there_when_it_has_commands_or_a_cache_version_of_its_own() -> None:
+    shell = Shell(commands={"setup": ("make",), "install": ()}, cache_versions={"beforeSetup": "1"}, cache_version="2")
+    (planned,) = make_plan(configuration(alpine(shell=shell)), ALPINE, MemoryProject())
+    assert [stage.name for stage in planned.stages] == ["from", "beforeSetup", "setup"]
+
+
+def test_a_missing_dockerfile_is_refused_where_the_image_stands() -> None:
+    image = DockerfileImage("app", "docker/Dockerfile", AT)
+    with pytest.raises(ConfigError) as caught:
+        make_plan(configuration(image), ALPINE, MemoryProject())
+    assert caught.value.message == "expected the Dockerfile docker/Dockerfile of image 'app' in the commit, found none"
+    assert (caught.value.hint, caught.value.where) == ("git add docker/Dockerfile", AT)
+
+
+def test_a_missing_file_to_add_to_the_context_is_refused() -> None:
+    image = DockerfileImage("app", "Dockerfile", AT, context_add=("dist",))
+    with pytest.raises(ConfigError) as caught:
+        plan_dockerfile("FROM alpine", ALPINE, image=image)
+    assert caught.value.message == "expected a file or directory 'dist' to add to the context of 'app', found none"
+    assert (caught.value.hint, caught.value.where) == ("the step that makes it must run before this one, in the same job", AT)
+
+
+def work_of(text: str, pins: object = None, project: MemoryProject | None = None) -> BuildDockerfile:
+    (planned,) = plan_dockerfile(text, make_pins(make_pin("alpine"), make_pin("golang")), project)
+    work = planned.stages[0].work
+    assert isinstance(work, BuildDockerfile)
+    return work
+
+
+def test_only_the_files_that_enter_the_signature_are_sent() -> None:
+    files = {"src/a.c": b"a", "src/b.log": b"b", "doc/c": b"c", ".dockerignore": b"*.log\n**/*.log\n"}
+    work = work_of("FROM alpine\nCOPY src /src\n", project=MemoryProject(files, {"src/a.c": "100755"}))
+    assert [(entry.path, entry.mode) for entry in work.context] == [("src/a.c", "100755")]
+
+
+def test_the_base_of_the_build_host_and_ours_are_two_facts() -> None:
+    text = "FROM --platform=$BUILDPLATFORM golang AS build\nFROM golang\nCOPY --from=build /a /a\n"
+    pin = make_pin("golang")
+    (planned,) = plan_dockerfile(text, make_pins(pin))
+    assert [item.label for item in planned.stages[0].inputs if item.label.startswith("base.")] == [
+        "base.digest docker.io/library/golang:latest",
+        "base.digest docker.io/library/golang:latest by $BUILDPLATFORM",
+    ]
+    (moved,) = plan_dockerfile(text, make_pins(make_pin("golang", index="attested")))
+    assert moved.signature != planned.signature
+    work = planned.stages[0].work
+    assert isinstance(work, BuildDockerfile)
+    reference = pin.reference
+    assert work.base == FromExternal(reference, reference.at(pin.platforms[DEFAULT_PLATFORM]), DEFAULT_PLATFORM)
+    assert pin.digest is not None
+    assert work.pulled == (reference.at(pin.digest), reference.at(pin.platforms[DEFAULT_PLATFORM]))
+
+
+def test_a_global_argument_moves_the_signature_even_where_other_stages_name_its_old_and_new_value() -> None:
+    text = "ARG X={}\nFROM alpine AS a\nARG X\nRUN echo $X > /x\nFROM alpine AS b\nARG X=1\nFROM alpine AS c\nARG X=2\n"
+    text += "COPY --from=a /x /a\nCOPY --from=b /x /b\n"
+    one, two = (plan_dockerfile(text.format(value), ALPINE).get("app") for value in "12")
+    assert one.signature != two.signature
+
+
+def test_the_image_of_a_syntax_line_enters_nothing_and_may_be_unresolved() -> None:
+    text = "# syntax=docker/dockerfile:1\nFROM alpine\n"
+    missing = replace(make_pin("docker/dockerfile:1"), digest=None, platforms={}, reason="404")
+    plans = [plan_dockerfile(text, make_pins(make_pin("alpine"), pin)) for pin in (make_pin("docker/dockerfile:1"), missing)]
+    assert plans[0].get("app").signature == plans[1].get("app").signature
+    assert plans[0].get("app").signature == plan_dockerfile("FROM alpine\n", ALPINE).get("app").signature
