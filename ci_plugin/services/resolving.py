@@ -39,7 +39,8 @@ def _pin(uses: Sequence[ConfigReference], answer: Descriptor | StagepinError, re
     origin = tuple(dict.fromkeys(Origin(use.kind, use.image, use.location.file, use.location.line) for use in uses))
     if isinstance(answer, StagepinError):
         if in_signature or not isinstance(answer, Gone | AccessDenied):
-            answer.where = answer.where or first.location
+            # The line that names the image is what people can change; the message says which registry gave which answer.
+            answer.where = first.location
             raise answer
         return Pin(first.reference, None, "", 0, {}, in_signature, clock.now(), origin, reason=answer.message)
     digests = _platforms(uses, answer, registry)
