@@ -231,8 +231,9 @@ class ScopedSession(Session):
 
             return LocalStagesStorage(self.tree.remote_name(), self.engine)
         from ci_plugin.registry.stages_storage import RegistryStagesStorage
+        from ci_plugin.retry import RetryPolicy
 
-        return RegistryStagesStorage(self.repository, self.registry, self.engine)
+        return RegistryStagesStorage(self.repository, self.registry, self.engine, retry=RetryPolicy(self.clock.sleep))
 
 
 class ProjectSession(ScopedSession):

@@ -42,21 +42,21 @@ def _moves_between_build_and_deploy(scene: Scene, tell: Teller, by_hand: ByHand,
 
 
 def _moves_before_a_retry(scene: Scene, tell: Teller, by_hand: ByHand, with_stagepin: WithStagepin) -> None:
-    tell.step("Pipeline 1002 builds and deploys, nothing moves meanwhile. Everybody is happy:")
+    tell.step(f"Pipeline 1002 builds on {scene.base.name} and deploys; nothing moves meanwhile, all goes well:")
     made_by_hand = by_hand.build()
     by_hand.deploy()
     built = with_stagepin.build(with_stagepin.pin())
     with_stagepin.verify(built)
     _move_base(scene, tell)
     scene.runner.expire("1002")
-    tell.step("Weeks later the CI artifacts of pipeline 1002 have expired, and somebody presses retry on its deploy (or rolls back to it):")
+    tell.step("Later: the CI artifacts of pipeline 1002 have expired, and somebody retries its deploy (or rolls back to it):")
     by_hand.deploy_in_vain(made_by_hand, "deploy-retry")
     with_stagepin.verify(built, "deploy-retry", needs=None)
 
 
 def _moves_between_look_up_and_pull(scene: Scene, tell: Teller, by_hand: ByHand, with_stagepin: WithStagepin) -> None:
     named = scene.base
-    tell.step(f"The first job of pipeline 1003 looks up what base:latest is ({named.name}), for all jobs after it:")
+    tell.step(f"The first job of pipeline 1003 finds out what base:latest is ({named.name}), for the jobs after it:")
     by_hand.look_up()
     pinned = with_stagepin.pin()
     now = _move_base(scene, tell)
@@ -64,26 +64,27 @@ def _moves_between_look_up_and_pull(scene: Scene, tell: Teller, by_hand: ByHand,
     done, image = by_hand.build_with_noted_digest()
     held = look_inside(image).base
     expect(held == now.name, f"the image named for {named.name} to hold {now.name}", held, done.log)
-    text = f'exit code 0, and a LIE: {short_image(image)} is named for {named.name}, but inside /etc/stagepin-base says "{held}"'
-    tell.outcome(BY_HAND, done.job.name, text, good=False)
+    tell.outcome(BY_HAND, done.job.name, f"pushed {short_image(image)}, exit code 0", good=True)
+    text = f"WRONG: {short_image(image)} is named for {named.name}, but holds {held}"
+    tell.outcome(BY_HAND, "look inside", text, good=False)
     built = with_stagepin.build(pinned)
-    text = f'inside, /etc/stagepin-base says "{look_inside(built).base}", and so does the base.digest label'
-    tell.outcome(STAGEPIN, "", text, good=True)
+    text = f"holds {look_inside(built).base}, as its label org.opencontainers.image.base.digest says"
+    tell.outcome(STAGEPIN, "look inside", text, good=True)
 
 
 def _moves_between_two_builds(scene: Scene, tell: Teller, by_hand: ByHand, with_stagepin: WithStagepin) -> None:
-    tell.step("Pipeline 1004 has two build jobs that should agree. The first starts, the second waits for a free runner:")
+    tell.step("Pipeline 1004 builds twice: two parallel jobs, or one that is retried. The first one runs:")
     first = by_hand.build("build-1")
     pinned = with_stagepin.pin()
     _move_base(scene, tell)
-    tell.step("The other build job runs (with stagepin both, at the same moment, and none has built before):")
+    tell.step("The second one runs. (With stagepin both run now, at the same moment: the harder case.)")
     second = by_hand.build("build-2")
     bases = [look_inside(image).base for image in (first, second)]
     expect(bases[0] != bases[1], "the two hand-made builds to use two bases", " and ".join(bases), scene.runner.logs)
-    text = f"ONE pipeline, TWO images: {short_image(first)} on {bases[0]}, {short_image(second)} on {bases[1]}"
-    tell.outcome(BY_HAND, "", text, good=False)
+    text = f"WRONG: one pipeline, two images: {short_image(first)} on {bases[0]}, {short_image(second)} on {bases[1]}"
+    tell.outcome(BY_HAND, "together", text, good=False)
     built = with_stagepin.build(pinned, "build-1", "build-2")
-    tell.outcome(STAGEPIN, "", f"one pipeline, one image: {short_image(built)} on {pinned.name}", good=True)
+    tell.outcome(STAGEPIN, "together", f"one pipeline, one image: {short_image(built)} on {pinned.name}", good=True)
 
 
 def _move_base(scene: Scene, tell: Teller) -> Base:
@@ -95,25 +96,25 @@ def _move_base(scene: Scene, tell: Teller) -> Base:
 HAZARDS = (
     Hazard(
         "Hazard A: the base moves between build and deploy",
-        "a digest looked up twice is two digests. stagepin looks once, and verify asks the record, not the tag.",
+        "the script asks the tag in every job. stagepin asks once, and verify goes by what was recorded.",
         _moves_between_build_and_deploy,
         "1001",
     ),
     Hazard(
         "Hazard B: deployed; the base moves; the deploy is retried",
-        "the script has nothing to remember its image by. stagepin keeps pins and record in the registry beside the images.",
+        "the script cannot find its image again. stagepin keeps pins and record in the registry, beside it.",
         _moves_before_a_retry,
         "1002",
     ),
     Hazard(
         "Hazard C: the base moves between look-up and pull",
-        "the script looks up a digest but pulls by tag. stagepin pulls name@digest and nothing else.",
+        "the script looks up a digest, then pulls by tag. stagepin pulls name@digest, nothing else.",
         _moves_between_look_up_and_pull,
         "1003",
     ),
     Hazard(
         "Hazard D: two build jobs of one pipeline use two bases",
-        "each hand-made build looks for itself. With stagepin all jobs of a pipeline have one set of pins.",
+        "each build asks the tag for itself. With stagepin all jobs of a pipeline share its pins.",
         _moves_between_two_builds,
         "1004",
     ),

@@ -26,13 +26,13 @@ class ByHand:
         """The job that hands the base's digest to later jobs."""
         done = self._run("lookup", "lookup")
         _expect_success(done)
-        self._say(done, f"noted {DIGEST_VARIABLE}={short(self._noted(done.artifact)[DIGEST_VARIABLE])} for the build job", good=True)
+        self._say(done, f"notes {DIGEST_VARIABLE}={short(self._noted(done.artifact)[DIGEST_VARIABLE])} for the build job", good=True)
 
     def build(self, job: str = "build") -> str:
         """A build job that goes well; returns ``repository:tag``."""
         done = self._build(job, {})
         image = done.said(PUSHED)
-        self._say(done, f"pushed {short_image(image)} (its tag made from the digest of {look_inside(image).base})", good=True)
+        self._say(done, f"pushed {short_image(image)}, a tag made from {look_inside(image).base}'s digest", good=True)
         return image
 
     def build_with_noted_digest(self) -> tuple[Finished, str]:
@@ -44,7 +44,7 @@ class ByHand:
         """A deploy job that finds its image."""
         done = self._run(job, "deploy")
         _expect_success(done)
-        self._say(done, f"found {short_image(done.said(NEEDED))} and deploys it", good=True)
+        self._say(done, f"finds {short_image(done.said(NEEDED))} and deploys it", good=True)
 
     def deploy_in_vain(self, built: str, job: str = "deploy") -> None:
         """A deploy job that computes another tag than the build job did, and fails."""
@@ -55,7 +55,7 @@ class ByHand:
             f"exit code {done.exit_code} with {done.said(NEEDED)}",
             done.log,
         )
-        self._say(done, f"FAILS with exit code {done.exit_code}. The base has a new digest, so it computes a new tag:", good=False)
+        self._say(done, f"FAILS, exit code {done.exit_code}: a new base digest makes a new tag, which nobody built:", good=False)
         self._tell.quote(done.complaint)
 
     def _build(self, job: str, variables: dict[str, str]) -> Finished:
@@ -90,7 +90,7 @@ class WithStagepin:
         (done,) = self._run("pin", pin=None)
         (pin,) = _read(done.artifact / ".stagepin/pins.json")["pins"]
         expect(pin["digest"] == base.digest, f"the pin {base.digest}", str(pin["digest"]), done.log)
-        self._say(done, f"pinned base:latest = {short(base.digest)} ({base.name}) for this whole pipeline")
+        self._say(done, f"base:latest = {short(base.digest)} ({base.name}), pinned for the whole pipeline")
         return base
 
     def build(self, base: Base, *jobs: str) -> str:
@@ -100,7 +100,7 @@ class WithStagepin:
         for done in finished:
             image = _read(done.artifact / ".stagepin/build.json")["images"]["app"]["reference"]
             self._expect_base(done, image, base)
-            self._say(done, f"built on the pinned {base.name}, recorded {short_image(image)}")
+            self._say(done, f"pushed {short_image(image)}, built on the pinned {base.name}")
             images.append(image)
         expect(len(set(images)) == 1, "one image", " and ".join(sorted(set(images))), finished[-1].log)
         return str(images[0])
@@ -111,8 +111,8 @@ class WithStagepin:
         env_file = done.artifact / "stagepin.env"
         shipped = env_file.read_text().strip().removeprefix(_DEPLOY_VARIABLE)
         expect(shipped == built, f"the image of the build job, {built}", shipped, done.log)
-        fetched = "pins and record fetched from the registry; " if needs is None else ""
-        self._say(done, f"{fetched}verified, deploys {short_image(shipped)}, the very image that was built")
+        fetched = "fetches pins and record from the registry; " if needs is None else ""
+        self._say(done, f"{fetched}verified, deploys {short_image(shipped)}: exactly what was built")
 
     def _expect_base(self, done: Finished, image: str, base: Base) -> None:
         inside = look_inside(image)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ COPY app.sh /app.sh
 RUN chmod 755 /app.sh
 CMD ["/app.sh"]
 """
+_NAMING = ("RepoTags", "RepoDigests", "Labels")
 _APPLICATION = '#!/bin/sh\necho "I run on $(cat /etc/stagepin-base)."\n'
 
 
@@ -83,6 +85,8 @@ def open_scene(directory: Path, environ: Mapping[str, str]) -> Iterator[Scene]:
     finally:
         for name in ("rig", "clones", "home"):
             shutil.rmtree(directory / name, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            directory.rmdir()  # where nothing came of it, nothing stays
 
 
 def expect(is_so: bool, expected: str, found: str, log: Path) -> None:
@@ -130,12 +134,16 @@ def _forget_images(rig: Rig) -> None:
     if rig.owns_engine:
         return
     with contextlib.suppress(Unavailable):
-        for name in _names_of(rig):
-            with contextlib.suppress(Unavailable):
-                ask_engine(rig.docker_host, "DELETE", f"/images/{name}?force=1")
+        before: set[str] = set()
+        # An image with children cannot be removed before them, so we go on for as long as there are fewer each time.
+        while (ours := _images_of(rig)) and ours != before:
+            before = ours
+            for image in ours:
+                with contextlib.suppress(Unavailable):
+                    ask_engine(rig.docker_host, "DELETE", f"/images/{image}?force=1")
 
 
-def _names_of(rig: Rig) -> list[str]:
-    (images,) = ask_engine(rig.docker_host, "GET", "/images/json")
-    names = (name for image in images for name in [*(image["RepoTags"] or ()), *(image["RepoDigests"] or ())])
-    return [name for name in names if name.startswith(f"{rig.registry_address}/")]
+def _images_of(rig: Rig) -> set[str]:
+    """The IDs of images that name our registry: no other ever had its address at this time."""
+    (images,) = ask_engine(rig.docker_host, "GET", "/images/json?all=1")
+    return {image["Id"] for image in images if f"{rig.registry_address}/" in json.dumps([image[key] for key in _NAMING])}

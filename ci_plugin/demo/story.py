@@ -12,11 +12,12 @@ from ci_plugin.demo.telling import Teller
 _TITLE = "What happens when a base image's tag moves while a pipeline runs: without stagepin, and with it."
 _PARTS = (
     "All parts are real: a Docker engine, a registry, a git repository whose Dockerfile says FROM {base}. Every job below is a process "
-    "of its own in a fresh clone, with the variables GitLab would set, and what you read is what it did."
+    "of its own in a fresh clone, with the variables GitLab would set. What you read is what happened: the demo checks it in the registry "
+    "and stops where it is not so."
 )
 _SIDES = (
-    "  without   the script people write: look up the digest of base:latest, make the image's tag from it,",
-    "            pull, build, push; the deploy job computes the tag again and looks for that image",
+    "  without   the script people write: look up the digest of base:latest, make the image's tag from",
+    "            it, pull, build, push; the deploy job computes the tag again and looks for that image",
     "  with      stagepin pin, stagepin build, stagepin verify",
 )
 _SUMMARY = (
@@ -51,7 +52,8 @@ def _conclude(scene: Scene, tell: Teller, program: str) -> None:
         f"  build record  {artifact / 'build.json'}",
         f"  job logs      {scene.runner.logs}/",
         "",
-        "Next, in a git repository of yours with a Dockerfile, a werf.yaml or a dappfile.yml:",
-        f"  {program} pin                                  what your bases are now; needs no engine",
-        f"  {program} build --pin --repo REGISTRY/PROJECT  build on exactly these, by digest",
+        "Next, in a git repository of yours with a Dockerfile, a werf.yaml or a dappfile.yml, see what your",
+        "bases are now (needs no engine), then build on exactly these:",
+        f"  {program} pin",
+        f"  {program} build --pin --repo REGISTRY/PROJECT",
     )
