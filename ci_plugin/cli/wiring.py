@@ -172,7 +172,7 @@ class ScopedSession(Session):
 
     def __init__(self, session: Session, options: ScopeOptions) -> None:
         super().__init__(session.options, session.outside)
-        self.__dict__.update({"console": session.console})
+        self.__dict__.update({"console": session.console, "redactor": session.redactor})
         self.scope_options = options
 
     @cached_property
@@ -291,6 +291,8 @@ class ProjectSession(ScopedSession):
                     f"expected a value for --build-arg {name}, found none in the environment", hint=f"write --build-arg {name}=VALUE"
                 )
             value = self.environ[name]
+        for secret in secrets_of({name: value}):
+            self.redactor.add(secret)
         return name, value
 
     def _tell_uncommitted(self, configuration: Configuration) -> None:
