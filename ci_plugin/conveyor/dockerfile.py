@@ -62,7 +62,7 @@ def dockerfile_stage(image: DockerfileImage, platform: Platform, pins: PinSet, f
         *pairs("buildArgs", dockerfile.build_arg_values(image.target, args)),
         *hidden("cacheVersion", image.cache_version),
         *hidden("dockerignore", ignore_file),
-        *_listing_input("context", context),
+        *_listing_input("context", image, context),
         *_added_input("contextAdd", added),
         *([visible(label, digest) for label, digest in digests.items()] if image.from_latest else ()),
     ]
@@ -104,7 +104,7 @@ def _read_dockerignore(image: DockerfileImage, files: BuildFiles) -> tuple[str |
 
 def _used_files(image: DockerfileImage, use: ContextUse, ignored: Dockerignore, listing: Listing) -> Iterator[TreeEntry]:
     """The committed files below the context directory that ``.dockerignore`` leaves and the reached stages may read."""
-    prefix = "" if image.context == "." else f"{posixpath.normpath(image.context)}/"
+    prefix = _prefix(image)
     inside = {entry.path.removeprefix(prefix): entry for entry in listing if entry.path.startswith(prefix) and entry.mode != _SUBMODULE}
     left = [path for path in inside if not ignored.excludes(path)]
     return (inside[path] for path in (left if use.whole else select(left, use.patterns)))
@@ -123,9 +123,16 @@ def _added_files(image: DockerfileImage, files: BuildFiles) -> Iterator[ContextF
             yield ContextFile(posixpath.relpath(file.path, image.context), file.mode, file.data)
 
 
-def _listing_input(label: str, entries: Sequence[TreeEntry]) -> Iterator[Input]:
+def _prefix(image: DockerfileImage) -> str:
+    directory = posixpath.normpath(image.context)
+    return "" if directory == "." else f"{directory}/"
+
+
+def _listing_input(label: str, image: DockerfileImage, entries: Sequence[TreeEntry]) -> Iterator[Input]:
+    """The files by their paths in the context, because that is all a build sees of where they are."""
     if entries:
-        yield Input(label, Listing.of(entries).fields, f"{len(entries)} committed files")
+        inside = (TreeEntry(entry.path.removeprefix(_prefix(image)), entry.mode, entry.blob) for entry in entries)
+        yield Input(label, Listing.of(inside).fields, f"{len(entries)} committed files")
 
 
 def _added_input(label: str, files: Sequence[ContextFile]) -> Iterator[Input]:

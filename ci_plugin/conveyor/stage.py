@@ -84,7 +84,7 @@ class BuildDockerfile:
     """Build a Dockerfile whose references were replaced by ``repository@digest``, over exactly the files that entered the signature.
 
     ``base`` is what the target begins with (None for scratch); ``pulled`` every pinned reference to have in the engine first.
-    Paths in ``context`` and ``added`` are relative to the context directory ``context_directory``.
+    Paths in ``context`` are those of the commit, at or below ``context_directory``; paths in ``added`` are relative to that directory.
     """
 
     text: str
