@@ -102,13 +102,13 @@ HAZARDS = (
     ),
     Hazard(
         "Hazard B: deployed; the base moves; the deploy is retried",
-        "the script cannot find its image again. stagepin keeps pins and record in the registry, beside it.",
+        "the script cannot find its image again. stagepin keeps pins and record beside the image, in the registry.",
         _moves_before_a_retry,
         "1002",
     ),
     Hazard(
         "Hazard C: the base moves between look-up and pull",
-        "the script looks up a digest, then pulls by tag. stagepin pulls name@digest, nothing else.",
+        "the script looks up a digest, then pulls by tag. stagepin only ever pulls name@digest.",
         _moves_between_look_up_and_pull,
         "1003",
     ),

@@ -55,7 +55,7 @@ class ByHand:
             f"exit code {done.exit_code} with {done.said(NEEDED)}",
             done.log,
         )
-        self._say(done, f"FAILS, exit code {done.exit_code}: a new base digest makes a new tag, which nobody built:", good=False)
+        self._say(done, f"FAILS, exit code {done.exit_code}: new base digest, new tag, and nobody built it:", good=False)
         self._tell.quote(done.complaint)
 
     def _build(self, job: str, variables: dict[str, str]) -> Finished:
@@ -100,7 +100,7 @@ class WithStagepin:
         for done in finished:
             image = _read(done.artifact / ".stagepin/build.json")["images"]["app"]["reference"]
             self._expect_base(done, image, base)
-            self._say(done, f"pushed {short_image(image)}, built on the pinned {base.name}")
+            self._say(done, f"recorded {short_image(image)}, built on the pinned {base.name}")
             images.append(image)
         expect(len(set(images)) == 1, "one image", " and ".join(sorted(set(images))), finished[-1].log)
         return str(images[0])

@@ -12,8 +12,8 @@ from ci_plugin.demo.telling import Teller
 _TITLE = "What happens when a base image's tag moves while a pipeline runs: without stagepin, and with it."
 _PARTS = (
     "All parts are real: a Docker engine, a registry, a git repository whose Dockerfile says FROM {base}. Every job below is a process "
-    "of its own in a fresh clone, with the variables GitLab would set. What you read is what happened: the demo checks it in the registry "
-    "and stops where it is not so."
+    "of its own in a fresh clone, with the variables GitLab would set. Each base image says in its file /etc/stagepin-base which one it "
+    "is. What you read is what happened: the demo checks it in the registry, and stops where it is not so."
 )
 _SIDES = (
     "  without   the script people write: look up the digest of base:latest, make the image's tag from",

@@ -47,7 +47,7 @@ def told(rig: Rig, tmp_path_factory: pytest.TempPathFactory) -> Told:
 
 
 DIGEST = r"sha256:[0-9a-f]{8}…"
-BUILT = rf"with ✓ build pushed (app@{DIGEST}), built on the pinned (base \d)"
+BUILT = rf"with ✓ build recorded (app@{DIGEST}), built on the pinned (base \d)"
 KEY_LINES = {
     "A": [
         r"without ✗ deploy FAILS, exit code 1: .*? \| error: the registry has no image group/app-by-hand:[0-9a-f]{12}",
@@ -63,7 +63,7 @@ KEY_LINES = {
     ],
     "D": [
         r"without ✗ together WRONG: one pipeline, two images: app-by-hand:[0-9a-f]{12} on base 4, app-by-hand:[0-9a-f]{12} on base 5",
-        rf"with ✓ build-1 pushed (app@{DIGEST}), .* with ✓ build-2 pushed \1, .* with ✓ together one pipeline, one image: \1 on base 4",
+        rf"with ✓ build-1 recorded (app@{DIGEST}), .* with ✓ build-2 recorded \1, .* with ✓ together one pipeline, one image: \1 on base 4",
     ],
 }
 

@@ -24,7 +24,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @click.pass_obj
 def command(session: Session, directory: str | None) -> int:
     path = Path(directory).absolute() if directory else Path(tempfile.mkdtemp(prefix="stagepin-demo-"))
-    session.console.event(f"starting a registry, and an engine where none is reachable, below {path}")
+    session.console.event(f"starting a registry, and an engine where none is reachable, below {path}; all takes about half a minute")
     tell = Teller(session.console.result, sys.stdout.encoding or "ascii")
     with _interrupted_once():
         tell_story(path, session.environ, tell, _program())
