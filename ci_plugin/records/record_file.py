@@ -83,7 +83,7 @@ def _platform_body(record: PlatformRecord) -> dict[str, object]:
 
 
 def _stage_body(stage: StageRecord) -> dict[str, object]:
-    seconds = round(stage.seconds, 3)
+    seconds = round(float(stage.seconds), 3)
     return {
         "name": stage.name,
         "signature": stage.signature,
@@ -96,6 +96,8 @@ def _stage_body(stage: StageRecord) -> dict[str, object]:
 
 def _parse_image(node: Node) -> ImageRecord:
     node.only("reference", "digest", "mediaType", "tags", "platforms")
+    if not node["platforms"].members():
+        raise node["platforms"].error("at least one platform")
     return ImageRecord(
         reference=node["reference"].optional(lambda value: value.parse(parse_reference)),
         digest=node["digest"].optional(_digest),

@@ -76,5 +76,5 @@ def parse_stage_labels(labels: Mapping[str, str]) -> StageLabels:
             ),
             built_by=BuiltBy(str(built_by["scope"]), str(built_by["commit"])),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"expected the labels of a stage image, found {type(error).__name__} in them: {error}") from None
