@@ -58,6 +58,8 @@ class DirectoryFiles:
 
     def _inside(self, path: str) -> Path:
         parts = PurePosixPath(path)
-        if parts.is_absolute() or ".." in parts.parts:
+        place = self._directory / parts
+        # A committed link to a directory must not lead out either.
+        if parts.is_absolute() or ".." in parts.parts or not place.parent.resolve().is_relative_to(self._directory.resolve()):
             raise InputError(f"expected a path inside the project directory, found {path!r}", hint="use a relative path without ..")
-        return self._directory / parts
+        return place

@@ -67,7 +67,11 @@ def _known_platforms(use: ConfigReference, descriptor: Descriptor, registry: Reg
     if descriptor.is_index:
         return {platform: entry.digest for platform, entry in reversed(manifest.entries) if platform}
     data = registry.get_blob(use.reference.repository, manifest.get_config(), _LARGEST_CONFIG)
-    return {parse_image_config(data).platform: descriptor.digest}
+    try:
+        return {parse_image_config(data).platform: descriptor.digest}
+    except ValueError as error:
+        message = f"expected {use.reference} to be an image, found something else: {error}"
+        raise InputError(message, hint="choose another base", where=use.location) from None
 
 
 def _find(wanted: Platform, known: Mapping[Platform, Digest], use: ConfigReference) -> Digest:

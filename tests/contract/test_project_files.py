@@ -1,0 +1,114 @@
+"""The files a plan reads: the real ones over a git repository and a double in memory held to one suite; and what disk alone can hold."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+
+import pytest
+
+from ci_plugin.engine.archives import diff_id_of
+from ci_plugin.errors import InputError
+from ci_plugin.git import open_source_tree
+from ci_plugin.ports import SourceTree
+from ci_plugin.project_files import DirectoryFiles
+from ci_plugin.values.digest import Digest
+from ci_plugin.values.tree import ContextFile
+from tests.fakes.git_repository import ENVIRONMENT, GitRepository
+from tests.fakes.registry import make_image
+from tests.fakes.source_tree import FakeSourceTree
+
+COMMITTED = {"Dockerfile": b"FROM scratch\n", "src/main.py": b"print()\n"}
+
+
+def _over_git(directory: Path) -> SourceTree:
+    repository = GitRepository(directory)
+    for path, data in COMMITTED.items():
+        repository.write(path, data)
+    repository.commit()
+    return open_source_tree(directory, environ=ENVIRONMENT)
+
+
+def _in_memory(_directory: Path) -> SourceTree:
+    return FakeSourceTree(COMMITTED)
+
+
+@pytest.fixture(params=[_over_git, _in_memory], ids=["git", "memory"])
+def files(request: pytest.FixtureRequest, tmp_path: Path) -> DirectoryFiles:
+    """The project's files; what is on disk and not committed lies in ``tmp_path``."""
+    return DirectoryFiles(request.param(tmp_path), tmp_path, diff_id_of)
+
+
+class TestCommitted:
+    def test_a_committed_file_is_found_and_another_is_none(self, files: DirectoryFiles) -> None:
+        assert files.find_file("src/main.py") == b"print()\n"
+        assert files.find_file("src/other.py") is None
+
+    def test_what_is_on_disk_and_not_committed_is_not_there(self, files: DirectoryFiles, tmp_path: Path) -> None:
+        (tmp_path / "new.txt").write_text("new")
+        assert files.find_file("new.txt") is None
+        assert [entry.path for entry in files.listing()] == ["Dockerfile", "src/main.py"]
+
+
+class TestAdded:
+    def test_a_file_on_disk_comes_with_mode_and_bytes(self, files: DirectoryFiles, tmp_path: Path) -> None:
+        (tmp_path / "run.sh").write_bytes(b"#!/bin/sh\n")
+        (tmp_path / "run.sh").chmod(0o755)
+        (tmp_path / "data").write_bytes(b"\0\xff")
+        assert files.added("run.sh") == (ContextFile("run.sh", "100755", b"#!/bin/sh\n"),)
+        assert files.added("data") == (ContextFile("data", "100644", b"\0\xff"),)
+
+    def test_a_directory_gives_all_files_below_it_sorted_by_path(self, files: DirectoryFiles, tmp_path: Path) -> None:
+        for name in ("dist/b.js", "dist/a.js", "dist/deep/c.js"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(name)
+        assert [file.path for file in files.added("dist")] == ["dist/a.js", "dist/b.js", "dist/deep/c.js"]
+        assert [file.path for file in files.added("./dist/deep")] == ["dist/deep/c.js"]
+
+    def test_a_link_stays_a_link_wherever_it_leads(self, files: DirectoryFiles, tmp_path: Path) -> None:
+        (tmp_path / "dist").mkdir()
+        (tmp_path / "dist" / "out").symlink_to("/etc/passwd")
+        (tmp_path / "all").symlink_to("dist")
+        assert files.added("dist") == (ContextFile("dist/out", "120000", b"/etc/passwd"),)
+        assert files.added("all") == (ContextFile("all", "120000", b"dist"),)
+
+    def test_nothing_there_is_nothing(self, files: DirectoryFiles, tmp_path: Path) -> None:
+        (tmp_path / "empty").mkdir()
+        assert files.added("gone") == ()
+        assert files.added("empty") == ()
+
+    def test_a_fifo_is_refused_unopened(self, files: DirectoryFiles, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(InputError, match="expected files, links and directories at pipe, found another kind"):
+            files.added("pipe")
+
+    @pytest.mark.parametrize("path", ["../secret", "/etc/passwd", "dist/../../secret"])
+    def test_a_path_that_leaves_the_project_is_refused(self, files: DirectoryFiles, path: str) -> None:
+        for ask in (files.added, files.archive_diff_id):
+            with pytest.raises(InputError, match="expected a path inside the project directory") as caught:
+                ask(path)
+            assert caught.value.hint == "use a relative path without .."
+
+    def test_a_directory_that_is_a_link_leads_nobody_out_of_the_project(
+        self, files: DirectoryFiles, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        outside = tmp_path_factory.mktemp("outside")
+        (outside / "secret").write_text("secret")
+        (tmp_path / "inside").symlink_to(outside)
+        with pytest.raises(InputError, match="expected a path inside the project directory"):
+            files.added("inside/secret")
+
+
+class TestArchives:
+    def test_a_compressed_archive_has_the_diff_id_of_its_tar(self, files: DirectoryFiles, tmp_path: Path) -> None:
+        compressed = make_image().blobs[1]
+        (tmp_path / "rootfs.tar.gz").write_bytes(compressed)
+        (tmp_path / "rootfs.tar").write_bytes(gzip.decompress(compressed))
+        expected = Digest.of(gzip.decompress(compressed))
+        assert files.archive_diff_id("rootfs.tar") == files.archive_diff_id("rootfs.tar.gz") == expected
+
+    def test_no_archive_is_none(self, files: DirectoryFiles, tmp_path: Path) -> None:
+        (tmp_path / "directory.tar").mkdir()
+        assert files.archive_diff_id("gone.tar") is None
+        assert files.archive_diff_id("directory.tar") is None

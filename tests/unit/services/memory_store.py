@@ -1,0 +1,66 @@
+"""A pin store and a workspace in memory, and a registry that must not be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+from ci_plugin.values.pipeline import ScopeKey
+
+
+@dataclass
+class MemoryStore:
+    """Implements ``ports.PinStore``; ``before_create`` is where a rival comes in."""
+
+    pins: dict[str, bytes] = field(default_factory=dict)
+    records: dict[str, bytes] = field(default_factory=dict)
+    before_create: Callable[[], None] | None = None
+    loses_everything: bool = False
+    name: str = "memory store"
+    guarantee: str = "create if absent holds"
+
+    def find_pins(self, key: ScopeKey) -> bytes | None:
+        return self.pins.get(key.short_hash)
+
+    def create_pins(self, key: ScopeKey, document: bytes) -> None:
+        if self.before_create:
+            self.before_create()
+        if not self.loses_everything:
+            self.pins.setdefault(key.short_hash, document)
+
+    def find_record(self, key: ScopeKey) -> bytes | None:
+        return self.records.get(key.short_hash)
+
+    def put_record(self, key: ScopeKey, document: bytes) -> None:
+        self.records[key.short_hash] = document
+
+
+@dataclass
+class MemoryWorkspace:
+    """Implements ``ports.Workspace``."""
+
+    pins: bytes | None = None
+    record: bytes | None = None
+    pins_path: Path = Path(".stagepin/pins.json")
+    record_path: Path = Path(".stagepin/build.json")
+
+    def read_pins(self) -> bytes | None:
+        return self.pins
+
+    def read_record(self) -> bytes | None:
+        return self.record
+
+    def write_pins(self, data: bytes) -> None:
+        self.pins = data
+
+    def write_record(self, data: bytes) -> None:
+        self.record = data
+
+
+class SilentRegistry:
+    """A registry nobody may ask."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AssertionError(f"expected no request, found {name}")
