@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 LOCAL = ":local"
 SETTINGS_FILE = ".stagepin.yaml"
 TOOL = f"stagepin/{__version__}"
+TRANSFER_SECONDS = 600.0
+"""For one pull or push with all its tries; what takes longer is not tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,10 @@ class GlobalOptions:
 def connect_docker(environ: Mapping[str, str], credentials: CredentialSource) -> Engine:
     """The Docker engine of ``DOCKER_HOST``; it is spoken to when it is first asked for something."""
     from ci_plugin.engine.docker_engine import DockerEngine
+    from ci_plugin.retry import RetryPolicy
 
-    return DockerEngine(environ.get("DOCKER_HOST") or None, credentials=credentials, environ=environ)
+    retry = RetryPolicy(SystemClock().sleep, deadline=TRANSFER_SECONDS)
+    return DockerEngine(environ.get("DOCKER_HOST") or None, credentials=credentials, environ=environ, retry=retry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,9 +235,8 @@ class ScopedSession(Session):
 
             return LocalStagesStorage(self.tree.remote_name(), self.engine)
         from ci_plugin.registry.stages_storage import RegistryStagesStorage
-        from ci_plugin.retry import RetryPolicy
 
-        return RegistryStagesStorage(self.repository, self.registry, self.engine, retry=RetryPolicy(self.clock.sleep))
+        return RegistryStagesStorage(self.repository, self.registry, self.engine)
 
 
 class ProjectSession(ScopedSession):

@@ -20,6 +20,7 @@ from ci_plugin.engine.connection import EngineConnection
 from ci_plugin.engine.failures import checked, engine_errors
 from ci_plugin.errors import Bug, Gone, InputError, Unavailable
 from ci_plugin.ports import ContextFile, CredentialSource, EngineImage, ImageChange, OutputSink
+from ci_plugin.retry import RetryPolicy
 from ci_plugin.values.digest import Digest, ImageId
 from ci_plugin.values.platform import Platform, parse_platform
 from ci_plugin.values.reference import Reference, parse_reference
@@ -29,8 +30,9 @@ class DockerEngine:
     """Implements ``ports.Engine``; connects at the first call. May be shared between threads.
 
     ``docker_host``: such as ``unix:///var/run/docker.sock``; None means ``DOCKER_HOST`` of ``environ``, else the default socket.
-    ``credentials`` is asked for the registry of a pull or push, and its answer goes to that registry alone. ``api_version``: ``auto``, or
-    an older one to speak.
+    ``credentials`` is asked for the registry of a pull or push, and its answer goes to that registry alone. ``retry``: pulls and pushes are
+    tried again; a registry that takes the same layers from two builders at once may answer one of them 500 (distribution 2.8).
+    ``api_version``: ``auto``, or an older one to speak.
     """
 
     def __init__(
@@ -39,10 +41,12 @@ class DockerEngine:
         *,
         credentials: CredentialSource,
         environ: Mapping[str, str] | None = None,
+        retry: RetryPolicy | None = None,
         api_version: str = "auto",
     ) -> None:
         self._connection = EngineConnection(docker_host, os.environ if environ is None else environ, api_version)
         self._credentials = credentials
+        self._retry = retry or RetryPolicy(lambda _seconds: None, tries=1)
         self._committer = Committer(self._connection)
         self._builder = Builder(self._connection)
 
@@ -72,8 +76,9 @@ class DockerEngine:
         if reference.digest is None:
             raise Bug(f"expected a reference with a digest to pull, found {reference}")
         wanted = reference.at(reference.digest)
-        if found := self._find_digest(wanted):
-            return found
+        return self._find_digest(wanted) or self._retry.run(lambda: self._pull(wanted))
+
+    def _pull(self, wanted: Reference) -> EngineImage:
         doing = f"pull {wanted}"
         with engine_errors(doing):
             api = self._connection.api
@@ -148,6 +153,9 @@ class DockerEngine:
 
     def push(self, reference: Reference) -> Digest:
         """Push ``repository:tag``; the manifest digest the registry took. Raises AccessDenied, Gone, Unavailable."""
+        return self._retry.run(lambda: self._push(reference))
+
+    def _push(self, reference: Reference) -> Digest:
         doing, digest = f"push {reference}", None
         with engine_errors(doing):
             api = self._connection.api

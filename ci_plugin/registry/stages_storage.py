@@ -8,33 +8,24 @@ digest a record may name carries a tag of ours. Whether a found stage's labels s
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
-from typing import TypeVar
 
 from ci_plugin.errors import AccessDenied, AnswerIsNo, Bug, Gone, InputError, Unavailable
 from ci_plugin.ports import Engine, Registry, StoredStage
-from ci_plugin.retry import RetryPolicy
 from ci_plugin.values.digest import Digest, ImageId
 from ci_plugin.values.manifest import Descriptor, Manifest, parse_image_config
 from ci_plugin.values.reference import Reference, Repository
-
-_Answer = TypeVar("_Answer")
 
 LONGEST_CONFIG = 8 * 1024 * 1024
 """Bytes of an image config."""
 
 
 class RegistryStagesStorage:
-    """The stages of one repository. Without an engine it answers questions only; with ``retry`` its transfers are tried again.
+    """The stages of one repository. Without an engine it answers questions only."""
 
-    A registry that takes the same layers from two builders at once may answer one of them 500 (distribution 2.8, filesystem driver).
-    """
-
-    def __init__(self, repository: Repository, registry: Registry, engine: Engine | None, *, retry: RetryPolicy | None = None) -> None:
+    def __init__(self, repository: Repository, registry: Registry, engine: Engine | None) -> None:
         self._repository = repository
         self._registry = registry
         self._engine = engine
-        self._retry = retry
 
     @property
     def repository(self) -> Repository | None:
@@ -56,7 +47,7 @@ class RegistryStagesStorage:
         name = self._repository.tagged(f"{signature}-{secrets.token_hex(4)}")
         engine.tag(image, name)
         try:
-            pushed = self._transfer(lambda: engine.push(name))
+            pushed = engine.push(name)
         finally:
             engine.untag(name)
         top = self._get_pushed(pushed)
@@ -85,12 +76,7 @@ class RegistryStagesStorage:
         """Pull a stored stage by digest. Raises Gone where the registry lost its layers."""
         if stage.descriptor is None:
             raise Bug(f"expected a stage of {self._repository}, found one without a manifest")
-        engine, reference = self._get_engine(), self._repository.at(stage.descriptor.digest)
-        return self._transfer(lambda: engine.pull(reference)).id
-
-    def _transfer(self, operation: Callable[[], _Answer]) -> _Answer:
-        """A push under a name of our own or a pull by digest: both may be repeated."""
-        return self._retry.run(operation) if self._retry else operation()
+        return self._get_engine().pull(self._repository.at(stage.descriptor.digest)).id
 
     def _get_engine(self) -> Engine:
         if self._engine is None:

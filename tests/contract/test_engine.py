@@ -15,11 +15,13 @@ from ci_plugin.demo.rig import busybox_rootfs, push_base, start_engine
 from ci_plugin.engine.docker_engine import DockerEngine
 from ci_plugin.errors import AccessDenied, AnswerIsNo, Bug, Gone, InputError, StageFailed, Unavailable
 from ci_plugin.ports import ContextFile, Engine, EngineImage, ImageChange, Registry
+from ci_plugin.retry import RetryPolicy
 from ci_plugin.values.credentials import Credentials
 from ci_plugin.values.digest import Digest, ImageId
 from ci_plugin.values.manifest import parse_image_config
 from ci_plugin.values.platform import Platform
 from ci_plugin.values.reference import Reference, Repository, parse_reference
+from tests.fakes.clock import FakeClock
 from tests.fakes.engine import FakeEngine
 from tests.fakes.registry import FakeRegistry, make_image
 from tests.fakes.registry_client import make_client, no_credentials, push_image
@@ -368,6 +370,16 @@ class TestRealEngine:
                 real.engine.pull(Repository(closed.address, "other").at(closed.put_image("other", seed="none")))
             assert "s3cret" not in caught.value.message
             engine.close()
+
+    def test_a_pull_that_the_registry_fails_once_is_tried_again(self, docker_host: str) -> None:
+        clock = FakeClock()
+        engine = DockerEngine(docker_host, credentials=no_credentials, environ={}, retry=RetryPolicy(clock.sleep))
+        with FakeRegistry() as torn:
+            pinned = Repository(torn.address, "app").at(torn.put_image("app", seed="torn"))
+            torn.fail(method="GET", path="/manifests/", status=500, times=1)
+            assert str(pinned) in engine.pull(pinned).repo_digests
+        assert len(clock.slept) == 1
+        engine.close()
 
     def test_a_push_nobody_takes_is_unavailable(self, real: Site) -> None:
         name = parse_reference("127.0.0.1:1/app:one")

@@ -10,12 +10,10 @@ import pytest
 from ci_plugin.errors import AnswerIsNo, Bug, Gone, InputError, Unavailable
 from ci_plugin.ports import ImageChange, StagesStorage, StoredStage
 from ci_plugin.registry.stages_storage import RegistryStagesStorage
-from ci_plugin.retry import RetryPolicy
 from ci_plugin.values.digest import Digest, ImageId
 from ci_plugin.values.manifest import OCI_INDEX
 from ci_plugin.values.platform import DEFAULT_PLATFORM
 from ci_plugin.values.reference import Reference, Repository
-from tests.fakes.clock import FakeClock
 from tests.fakes.engine import FakeEngine
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.registry_client import make_client
@@ -226,13 +224,3 @@ def test_a_stage_without_a_manifest_is_a_mistake_of_ours() -> None:
             make_storage(repository).set_if_absent(SIGNATURE, local)
         with pytest.raises(Bug):
             make_storage(repository).bring(local)
-
-
-def test_a_push_that_the_registry_fails_once_is_tried_again(repository: Repository) -> None:
-    engine, clock = make_engine(), FakeClock()
-    storage = RegistryStagesStorage(repository, make_client(), engine, retry=RetryPolicy(clock.sleep))
-    image = make_image(engine)
-    engine.fail_push(Unavailable("expected the engine to push a stage, found: 500 Internal Server Error"))
-
-    assert storage.publish_unique(SIGNATURE, image).image_id == image
-    assert len(clock.slept) == 1
