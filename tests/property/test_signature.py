@@ -333,6 +333,7 @@ DOCKERFILE_MOVING: dict[str, ProjectChange] = {
     "no .dockerignore": _without(".dockerignore"),
     "a file that was added to the context": lambda project, image, word: (replace(project, disk={"dist/app.js": word.encode()}), image),
     "one more file added to the context": lambda project, image, word: (replace(project, disk={**project.disk, "dist/b": b""}), image),
+    "the mode of an added file": lambda project, image, word: (replace(project, modes={"dist/app.js": "100755"}), image),
     "the path of an added file": lambda project, image, word: (replace(project, disk={"dist/x/app.js": b"js"}), image),
     "nothing added to the context": _image(lambda image, word: replace(image, context_add=())),
 }

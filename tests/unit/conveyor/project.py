@@ -48,7 +48,7 @@ class MemoryProject:
 
     def added(self, path: str) -> Sequence[ContextFile]:
         found = sorted(name for name in self.disk if path in (name, ".") or name.startswith(f"{path}/"))
-        return tuple(ContextFile(name, "100644", self.disk[name]) for name in found)
+        return tuple(ContextFile(name, self.modes.get(name, "100644"), self.disk[name]) for name in found)
 
 
 def make_pin(reference: str, seed: str = "", platforms: Sequence[Platform] = (DEFAULT_PLATFORM, ARM64), index: str = "") -> Pin:
