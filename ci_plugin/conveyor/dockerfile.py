@@ -6,7 +6,7 @@ Only the files that enter the stage signature are sent to the engine, so a build
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from ci_plugin.config.context import Dockerignore, find_dockerignore, parse_dockerignore, select
@@ -16,7 +16,7 @@ from ci_plugin.config.model import DockerfileImage
 from ci_plugin.config.references import dockerfile_args, load_dockerfile, pinned_platform
 from ci_plugin.conveyor.inputs import hidden, pairs, texts, visible
 from ci_plugin.conveyor.signature import stage_signature
-from ci_plugin.conveyor.stage import BuildDockerfile, FromExternal, Input, Stage
+from ci_plugin.conveyor.stage import BuildDockerfile, FromExternal, Input, Stage, Unpinned
 from ci_plugin.errors import ConfigError
 from ci_plugin.pins.pin_set import PinSet
 from ci_plugin.values.platform import Platform
@@ -56,7 +56,6 @@ def dockerfile_stage(image: DockerfileImage, platform: Platform, pins: PinSet, f
     ignore_file, ignored = _read_dockerignore(image, files)
     context = tuple(_used_files(image, dockerfile.context_use(image.target, args), ignored, files.listing()))
     added = tuple(_added_files(image, files))
-    digests = {_digest_label(use): str(pinned(use).digest) for use in references}
     inputs = [
         *texts("instructions", dockerfile.instructions(image.target, args)),
         *pairs("buildArgs", dockerfile.build_arg_values(image.target, args)),
@@ -64,9 +63,13 @@ def dockerfile_stage(image: DockerfileImage, platform: Platform, pins: PinSet, f
         *hidden("dockerignore", ignore_file),
         *_listing_input("context", image, context),
         *_added_input("contextAdd", added),
-        *([visible(label, digest) for label, digest in digests.items()] if image.from_latest else ()),
+        *(_digest_inputs(references, pinned) if image.from_latest else ()),
     ]
     inputs.sort(key=lambda item: item.label)
+    signature = stage_signature(platform, STAGE_NAME, inputs, None)
+    unpinned = next((pin for use in references if (pin := pins.get(use.reference, use.location)).digest is None), None)
+    if unpinned:
+        return Stage(STAGE_NAME, tuple(inputs), signature, Unpinned(unpinned.refusal))
     work = BuildDockerfile(
         text=dockerfile.pinned(pinned, image.target, args, blank_unreached=True),
         target=image.target,
@@ -78,7 +81,12 @@ def dockerfile_stage(image: DockerfileImage, platform: Platform, pins: PinSet, f
         pulled=tuple(dict.fromkeys(pinned(use) for use in references)),
         needs_buildkit=dockerfile.needs_buildkit,
     )
-    return Stage(STAGE_NAME, tuple(inputs), stage_signature(platform, STAGE_NAME, inputs, None), work)
+    return Stage(STAGE_NAME, tuple(inputs), signature, work)
+
+
+def _digest_inputs(references: Iterable[DockerfileReference], pinned: Callable[[DockerfileReference], Reference]) -> Iterator[Input]:
+    digests = {_digest_label(use): str(pinned(use).digest) for use in references}
+    return (visible(label, digest) for label, digest in digests.items())
 
 
 def _digest_label(use: DockerfileReference) -> str:

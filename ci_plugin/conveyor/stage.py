@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ci_plugin.config.model import DockerInstructions
+from ci_plugin.errors import InputError
 from ci_plugin.values.canonical import Value, sha256_hex
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.platform import Platform
@@ -42,6 +43,13 @@ class FromExternal:
     name: Reference
     pinned: Reference
     platform: Platform | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unpinned:
+    """Begin with a reference that was pinned without a digest and enters no stage signature: whoever has to build this gets ``refusal``."""
+
+    refusal: InputError = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +106,7 @@ class BuildDockerfile:
     needs_buildkit: str | None
 
 
-Work: TypeAlias = FromExternal | FromScratch | FromArchive | FromImage | RunCommands | WriteConfig | BuildDockerfile
+Work: TypeAlias = FromExternal | Unpinned | FromScratch | FromArchive | FromImage | RunCommands | WriteConfig | BuildDockerfile
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,18 @@ from collections.abc import Callable, Iterator
 from ci_plugin.config.model import USER_STAGES, ArchiveBase, DockerInstructions, ExternalBase, ImageBase, ScratchBase, Shell, StapelImage
 from ci_plugin.conveyor.inputs import hidden, pairs, texts, visible
 from ci_plugin.conveyor.signature import Conveyor
-from ci_plugin.conveyor.stage import FromArchive, FromExternal, FromImage, FromScratch, Input, RunCommands, Stage, Work, WriteConfig
+from ci_plugin.conveyor.stage import (
+    FromArchive,
+    FromExternal,
+    FromImage,
+    FromScratch,
+    Input,
+    RunCommands,
+    Stage,
+    Unpinned,
+    Work,
+    WriteConfig,
+)
 from ci_plugin.pins.pin_set import PinSet
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.platform import Platform
@@ -49,8 +60,11 @@ def _base(image: StapelImage, platform: Platform, pins: PinSet, final: FinalSign
 
 def _external(base: ExternalBase, platform: Platform, pins: PinSet) -> tuple[tuple[Input, ...], Work]:
     """Without ``fromLatest`` the digest is no input, as the directive's documentation promises; the stage is still built by digest."""
-    digest = pins.get(base.reference, base.location).digest_for(platform)
+    pin = pins.get(base.reference, base.location)
     inputs = [visible("base.reference", str(base.reference))]
+    if pin.digest is None and not base.from_latest:
+        return tuple(inputs), Unpinned(pin.refusal)
+    digest = pin.digest_for(platform)
     if base.from_latest:
         inputs.append(visible("base.digest", str(digest)))
     return tuple(inputs), FromExternal(base.reference, base.reference.at(digest), platform)

@@ -58,8 +58,7 @@ class Pin:
         Raises InputError where the pin has none, saying what it has.
         """
         if self.digest is None:
-            message = f"expected a digest for {self.reference}, found none: {self.reason}"
-            raise InputError(message, hint="mend the reference or the access to it, then pin in a new scope", where=self.place)
+            raise self.refusal
         if platform is None:
             return self.digest
         for known, digest in self.platforms.items():
@@ -70,6 +69,12 @@ class Pin:
             hint=f"pin with `--platform {platform}`; the pin set of a scope is never extended, so that is a new scope",
             where=self.place,
         )
+
+    @property
+    def refusal(self) -> InputError:
+        """What is said where a stage must be built on a reference that has no digest."""
+        message = f"expected a digest for {self.reference}, found none: {self.reason}"
+        return InputError(message, hint="mend the reference or the access to it, then pin in a new scope", where=self.place)
 
     @property
     def place(self) -> Location | None:

@@ -11,7 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ci_plugin.conveyor.plan import PlannedImage
-from ci_plugin.conveyor.stage import BuildDockerfile, FromArchive, FromExternal, FromImage, FromScratch, RunCommands, Stage, WriteConfig
+from ci_plugin.conveyor.stage import (
+    BuildDockerfile,
+    FromArchive,
+    FromExternal,
+    FromImage,
+    FromScratch,
+    RunCommands,
+    Stage,
+    Unpinned,
+    WriteConfig,
+)
 from ci_plugin.errors import Bug, InputError, StageFailed
 from ci_plugin.ports import Engine, EngineImage, OutputSink, SourceTree, StagesStorage, StoredStage
 from ci_plugin.records.build_record import BaseRecord, BuiltBy
@@ -122,6 +132,8 @@ class _Line:
     def _make(self, stage: Stage) -> EngineImage:
         engine, output = self._shop.engine, self._shop.output(self._planned.name, stage.name)
         match stage.work:
+            case Unpinned() as work:
+                raise work.refusal
             case RunCommands() as work:
                 return run_commands(work, self._get_parent(), self._labels(stage), engine, output)
             case WriteConfig() as work:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ci_plugin.conveyor.plan import Plan, PlannedImage
-from ci_plugin.conveyor.stage import BuildDockerfile, FromExternal
+from ci_plugin.conveyor.stage import BuildDockerfile, FromExternal, Unpinned
 from ci_plugin.errors import AnswerIsNo
 from ci_plugin.pins.pin_file import pin_checksum
 from ci_plugin.pins.pin_set import PinSet
@@ -104,7 +104,8 @@ def _base(labels: StageLabels, planned: PlannedImage) -> BaseRecord:
     work = planned.stages[0].work
     external = work.base if isinstance(work, BuildDockerfile) else work
     base = labels.base
-    if isinstance(external, FromExternal) and base.digest != external.pinned.digest:
+    pinned = external.pinned.digest if isinstance(external, FromExternal) else None
+    if isinstance(external, FromExternal | Unpinned) and base.digest != pinned:
         return BaseRecord(base.reference, base.digest, BaseState.KEPT, base.diff_ids)
     return base
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from ci_plugin.errors import Bug
 from ci_plugin.ports import Engine
 from ci_plugin.values.digest import Digest
@@ -91,7 +93,9 @@ def test_a_failed_image_stops_what_is_built_on_it_and_nothing_else(project: Proj
     ran = job.run("build")
     assert ran.code == 1
     assert "  | compiling\n  | undefined reference to main\n" in ran.err
-    assert "error: stage 'install' of image 'lib': expected the stage's commands to succeed, found exit code 7\n  at: werf.yaml:4" in ran.err
+    assert (
+        "error: stage 'install' of image 'lib': expected the stage's commands to succeed, found exit code 7\n  at: werf.yaml:4" in ran.err
+    )
     assert "app: not built, it needs lib, which failed" in ran.err
     assert "web: not built, it needs lib, which failed" in ran.err
     assert "other: stage install built in" in ran.err
@@ -224,3 +228,26 @@ def test_a_pinned_base_that_was_deleted_upstream_is_said_to_be_gone(project: Pro
     ran = job.run("build")
     assert ran.code == 1
     assert job.pinned(project.base) in ran.err
+
+
+@pytest.mark.parametrize("kind", ["shell", "dockerfile"])
+def test_a_base_that_vanished_stops_only_what_must_be_built_on_it(project: Project, kind: str) -> None:
+    project.write("Dockerfile", f"FROM {project.base}\n")
+    project.commit(config=FROZEN if kind == "shell" else "image: app\ndockerfile: Dockerfile\n")
+    first = project.pipeline("1001").job()
+    first.must("build", "--pin")
+    del project.registry.tags[BASE, "latest"]
+    second = project.pipeline("1002").job()
+    ran = second.must("build", "--pin")
+    assert f"warning: {project.base} is not pinned" in ran.err
+    assert second.pinned(project.base) == "None"
+    base = second.record["images"]["app"]["platforms"]["linux/amd64"]["base"]
+    assert (base["state"], base["digest"]) == ("kept", first.built_on())
+    second.must("verify")
+    project.write("Dockerfile", f"FROM {project.base}\nRUN echo changed\n")
+    project.commit(config="image: app\nfrom: BASE\nfromCacheVersion: 2\n" if kind == "shell" else "image: app\ndockerfile: Dockerfile\n")
+    third = project.pipeline("1003").job()
+    ran = third.run("build", "--pin")
+    assert ran.code == 2
+    assert f"error: expected a digest for {project.base}, found none: " in ran.err
+    assert "next: mend the reference or the access to it, then pin in a new scope" in ran.err
