@@ -251,3 +251,44 @@ def test_a_base_that_vanished_stops_only_what_must_be_built_on_it(project: Proje
     assert ran.code == 2
     assert f"error: expected a digest for {project.base}, found none: " in ran.err
     assert "next: mend the reference or the access to it, then pin in a new scope" in ran.err
+
+
+def test_two_images_of_equal_content_are_built_once_and_share_one_digest(project: Project) -> None:
+    project.commit(config="image: [app, web]\nfrom: BASE\nfromLatest: true\nshell:\n  install: [make]\n")
+    job = project.pipeline().job()
+    job.must("build", "--pin", "--jobs", "1")
+    assert job.digest("app") == job.digest("web")
+    assert [commands for _, commands in job.engine.ran] == [("make",)]
+    job.must("verify")
+
+
+def test_a_registry_that_fails_now_and_then_is_asked_again(project: Project) -> None:
+    project.commit(config=FOLLOWS)
+    job = project.pipeline().job()
+    for method in ("HEAD", "GET", "PUT"):
+        project.registry.fail(status=500, method=method, times=2)
+    job.must("build", "--pin")
+    job.must("verify")
+
+
+def test_a_push_that_fails_for_good_ends_with_3_and_the_next_run_converges(project: Project) -> None:
+    project.commit(config=FOLLOWS)
+    job = project.pipeline().job()
+    job.must("pin")
+    fault = project.registry.fail(status=503, method="PUT", path=f"/v2/{STAGES}/manifests/", times=None)
+    assert job.run("build").code == 3
+    assert not (job.workspace / "build.json").exists()
+    fault.times = 0
+    job.must("build")
+    job.must("verify")
+
+
+def test_a_repository_that_may_not_be_written_is_said_by_pin_before_anything_is_built(project: Project) -> None:
+    project.commit(config=FOLLOWS)
+    project.registry.fail(status=403, method="PUT", path=f"/v2/{STAGES}/", times=None)
+    project.registry.fail(status=403, method="POST", path=f"/v2/{STAGES}/", times=None)
+    job = project.pipeline().job()
+    ran = job.run("pin")
+    assert ran.code == 2
+    assert f"expected to be let in by {project.registry.address} anonymously (no credentials found for it), found status 403" in ran.err
+    assert "\n  next: " in ran.err

@@ -1,0 +1,88 @@
+"""Options that a variable may set: where they are looked up, and what is stronger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+import pytest
+
+from ci_plugin.cli.main import main
+from ci_plugin.cli.options import ProjectOptions, ScopeOptions, project_options, scope_options
+from ci_plugin.cli.wiring import Outside
+from ci_plugin.errors import Bug
+from ci_plugin.ports import CredentialSource, Engine
+from ci_plugin.values.platform import parse_platform
+from tests.fakes.clock import FakeClock
+
+
+def no_engine(_environ: Mapping[str, str], _credentials: CredentialSource) -> Engine:
+    raise Bug("expected no engine to be asked for")
+
+
+def outside(**environ: str) -> Outside:
+    return Outside(environ, FakeClock(), no_engine)
+
+
+def read(*argv: str, **environ: str) -> tuple[ScopeOptions, ProjectOptions]:
+    """What a command with these options gets."""
+    seen: list[tuple[ScopeOptions, ProjectOptions]] = []
+
+    @click.command()
+    @scope_options
+    @project_options
+    def command(scope: ScopeOptions, project: ProjectOptions) -> None:
+        seen.append((scope, project))
+
+    command.main(list(argv), standalone_mode=False, obj=outside(**environ))
+    return seen[0]
+
+
+def test_nothing_said_is_nothing_set() -> None:
+    assert read() == (ScopeOptions(), ProjectOptions())
+
+
+def test_a_variable_sets_what_no_option_says() -> None:
+    scope, project = read(STAGEPIN_REPO="r.example/a", STAGEPIN_SCOPE="train", STAGEPIN_PLATFORM="linux/arm64")
+    assert (scope.repo, scope.scope, scope.is_scope_from_command_line) == ("r.example/a", "train", False)
+    assert project.platforms == (parse_platform("linux/arm64"),)
+
+
+def test_an_empty_variable_counts_as_unset() -> None:
+    assert read(STAGEPIN_REPO="", STAGEPIN_SCOPE="", STAGEPIN_PLATFORM="") == (ScopeOptions(), ProjectOptions())
+
+
+def test_an_option_is_stronger_than_its_variable() -> None:
+    scope, _ = read("--repo", "r.example/b", "--scope", "mine", STAGEPIN_REPO="r.example/a", STAGEPIN_SCOPE="train")
+    assert (scope.repo, scope.scope, scope.is_scope_from_command_line) == ("r.example/b", "mine", True)
+
+
+def test_a_pipeline_is_a_scope_that_was_asked_for() -> None:
+    scope, _ = read("--pipeline", "1000", STAGEPIN_SCOPE="train")
+    assert (scope.scope, scope.is_scope_from_command_line) == ("pipeline:1000", True)
+
+
+def test_a_scope_and_a_pipeline_are_one_too_many() -> None:
+    with pytest.raises(click.UsageError, match="expected --scope or --pipeline, found both"):
+        read("--scope", "a", "--pipeline", "1")
+
+
+def test_repeated_options_keep_their_order_and_platforms_are_told_once() -> None:
+    argv = ["--dockerfile", "b=B", "--dockerfile", "a=A", "--platform", "linux/amd64", "--platform", "linux/x86_64"]
+    _, project = read(*argv)
+    assert project.dockerfiles == ("b=B", "a=A")
+    assert project.platforms == (parse_platform("linux/amd64"),)
+
+
+@pytest.mark.parametrize("name", ["STAGEPIN_LOG_FORMAT", "STAGEPIN_COLOR", "STAGEPIN_JOBS", "STAGEPIN_PLATFORM"])
+def test_a_wrong_value_in_a_variable_is_bad_input(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["build"], outside(**{name: "nonsense"})) == 2
+    assert "nonsense" in capsys.readouterr().err
+
+
+def test_help_and_version_end_with_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"], outside()) == 0
+    assert capsys.readouterr().out.startswith("stagepin ")
+    for command in ([], ["pin"], ["plan"], ["build"], ["verify"], ["fetch"], ["explain"], ["doctor"], ["demo"]):
+        assert main([*command, "--help"], outside()) == 0
+        assert capsys.readouterr().out.startswith(f"Usage: stagepin {' '.join(command)}".rstrip())
