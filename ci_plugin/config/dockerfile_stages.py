@@ -295,7 +295,16 @@ class _Walk:
                 return self._keep(stage.base, earlier)
         if is_scratch(text):
             return self._keep(stage.base, None)
-        return self._external("from", stage.base, text, stage.platform.text if stage.platform else "")
+        return self._external("from", stage.base, text, self._platform(stage))
+
+    def _platform(self, stage: Stage) -> str:
+        """The platform its FROM names, variables replaced where they are known (``$BUILDPLATFORM`` is not)."""
+        if stage.platform is None:
+            return ""
+        try:
+            return expand(stage.platform.text, self._global_values.get, self._parts.scan.escape)
+        except NotKnown:
+            return stage.platform.text
 
     def _read_from(self, kind: str, operand: Word) -> Origin:
         text = operand.text

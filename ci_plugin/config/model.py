@@ -6,6 +6,7 @@ Rules held by ``Configuration.of``: image names are unique, every image named as
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -14,6 +15,7 @@ from ci_plugin.errors import ConfigError, Location
 from ci_plugin.values.platform import Platform
 from ci_plugin.values.reference import Reference
 
+IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}", re.ASCII)
 USER_STAGES = ("beforeInstall", "install", "beforeSetup", "setup")
 """The stages whose commands are the user's, in the order of the conveyor."""
 
@@ -164,7 +166,7 @@ class Configuration:
     def with_dependencies(self, names: Iterable[str]) -> tuple[Image, ...]:
         """These images and all they are built on, in the order of the text; no names means all. Raises ConfigError."""
         wanted = set(names) or {image.name for image in self.images}
-        for name in tuple(wanted):
+        for name in sorted(wanted):
             wanted |= {base.name for base in self.chain(self.get(name))}
         return tuple(image for image in self.images if image.name in wanted)
 
@@ -177,6 +179,9 @@ class Configuration:
             if image.name in seen:
                 message = f"expected every image name once, found {image.name!r} again (first at {seen[image.name]})"
                 raise ConfigError(message, hint="rename one of the two", where=image.location)
+            if not IMAGE_NAME.fullmatch(image.name):
+                message = f"expected an image name of letters, digits and ./_- (at most 128), found {image.name[:150]!r}"
+                raise ConfigError(message, hint="rename it", where=image.location)
             seen[image.name] = image.location
         for image in self.images:
             self.chain(image)

@@ -119,12 +119,22 @@ def make_plan(
             image,
             platform,
             pins,
-            final=lambda name: plan_image(configuration.get(name, image.location)).signature,
+            final=lambda name: _on_same_platform(plan_image(configuration.get(name, image.location)), image, platform).signature,
             diff_id=lambda path: _diff_id(files, path, image.base.location),
         )
 
     wanted = configuration.with_dependencies(names)
     return Plan(tuple(plan_image(image) for image in wanted), is_complete=len(wanted) == len(configuration.images))
+
+
+def _on_same_platform(base: PlannedImage, image: StapelImage, platform: Platform) -> PlannedImage:
+    if base.platform != platform:
+        raise ConfigError(
+            f"expected image {image.name!r} and its base {base.name!r} to be built for one platform, found {platform} and {base.platform}",
+            hint="give both the same `platform`, or name one with --platform",
+            where=image.base.location,
+        )
+    return base
 
 
 def _diff_id(files: ProjectFiles, path: str, where: Location) -> Digest:

@@ -51,7 +51,7 @@ def _moved_base(item: Input, planned: PlannedImage, recorded: PlatformRecord, pi
     """The sentence for the commonest cause of all: the base's tag moved. Other digests than the base's are not in the record."""
     work = planned.stages[0].work
     external = work.base if isinstance(work, BuildDockerfile) else work
-    if not isinstance(external, FromExternal) or item.label not in ("base.digest", f"base.digest {external.name}"):
+    if not isinstance(external, FromExternal) or not item.label.startswith("base.digest") or item.value != str(external.pinned.digest):
         return None
     minutes = max(0, int((now - pins.created_at).total_seconds())) // 60
     return (
