@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
@@ -152,6 +153,13 @@ class TestShapes:
         assert all(list(stage) == ["name", "signature", "digest", "built", "seconds", "inputs"] for stage in platform["stages"])
         assert [stage["name"] for stage in platform["stages"]] == ["from", "install"]
         assert platform["stages"][-1]["digest"] == image["digest"] == platform["digest"]
+
+    def test_both_files_satisfy_the_published_schemas(self, job: Job) -> None:
+        for repo in (":local", job.environ["CI_REGISTRY_IMAGE"]):
+            job.must("build", "--pin", "--repo", repo)
+            for name, document in (("pins-1", job.pins), ("build-1", job.record)):
+                schema = json.loads((ROOT / "ci_plugin" / "schemas" / f"{name}.json").read_text())
+                jsonschema.Draft202012Validator(schema).validate(document)
 
     def test_every_recorded_digest_carries_a_tag_of_ours(self, job: Job, project: Project) -> None:
         job.must("build", "--pin")
