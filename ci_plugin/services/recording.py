@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from ci_plugin.conveyor.plan import Plan, PlannedImage
 from ci_plugin.conveyor.stage import BuildDockerfile, FromExternal, Unpinned
 from ci_plugin.errors import AnswerIsNo
-from ci_plugin.pins.pin_file import pin_checksum
+from ci_plugin.pins.pin_file import format_pin_file, pin_checksum
 from ci_plugin.pins.pin_set import PinSet
 from ci_plugin.ports import PinStore, StagesStorage, StoredStage, Workspace
 from ci_plugin.records.build_record import BaseRecord, BaseState, BuildRecord, ImageRecord, PlatformRecord, StageRecord
@@ -51,7 +51,7 @@ def require_built(plan: Plan, storage: StagesStorage) -> tuple[BuiltImage, ...]:
     )
 
 
-def keep_record(record: BuildRecord, asking: Asking, workspace: Workspace, store: PinStore | None) -> str:
+def keep_record(record: BuildRecord, pins: PinSet, asking: Asking, workspace: Workspace, store: PinStore | None) -> str:
     """Write the record to the workspace and, where it is whole and published, to the store; returns what to tell people, or nothing.
 
     The store keeps the first of two records that name the same digests: a retried job that built nothing changes nothing.
@@ -65,6 +65,9 @@ def keep_record(record: BuildRecord, asking: Asking, workspace: Workspace, store
         kept = parse_record_file(data, store.name)
         if _digests(kept) == _digests(record) and kept.pins == record.pins:
             return f"the build record in the {store.name} stays: it names the same digests"
+    if data is None and store.find_pins(asking.key) is None:
+        # The pins came by CI artifact alone (``pin`` had no repository): the record is never filed without them.
+        store.create_pins(asking.key, format_pin_file(pins))
     store.put_record(asking.key, document)
     if data is not None:
         return f"the build record in the {store.name} named other digests and was replaced; both sets stay pullable"

@@ -243,3 +243,16 @@ def test_the_storage_holds_pins_and_record_as_files_any_oci_tool_can_fetch(proje
     layers = json.loads(registry.manifests[STAGES, digest][1])["layers"]
     files = {layer["annotations"]["org.opencontainers.image.title"]: json.loads(registry.blobs[layer["digest"]]) for layer in layers}
     assert files == {"pins.json": job.pins, "build.json": job.record}
+
+
+def test_pins_that_came_by_ci_artifact_alone_are_filed_with_the_record_they_led_to(project: Project) -> None:
+    project.commit(config=CONFIG)
+    pipeline = project.pipeline()
+    pin = pipeline.job()
+    pin.must("pin", CI_REGISTRY_IMAGE="")
+    project.move_base("2")
+    build, deploy = pipeline.job(artifacts_of=pin), pipeline.job()
+    build.must("build")
+    assert build.built_on() == pin.pinned(project.base)
+    deploy.must("verify")
+    assert deploy.pins == pin.pins
