@@ -122,11 +122,13 @@ class Transport:
         Raises Unavailable, InputError, AnswerIsNo.
         """
         host = _DOCKER_HUB if registry == "docker.io" else registry
-        scheme = self._schemes.get(registry) or "https"
+        known = self._schemes.get(registry)
+        scheme = known or "https"
         try:
             answer = self.ask(method, f"{scheme}://{host}{path}", headers, body=body, limit=limit)
         except _NotTls as error:
-            if not self._may_be_plain(registry):
+            # What this request knew when it began decides: another thread may have found out meanwhile.
+            if known or not self._may_be_plain(registry):
                 raise error.as_unavailable() from None
             scheme = "http"
             answer = self.ask(method, f"{scheme}://{host}{path}", headers, body=body, limit=limit)
@@ -172,7 +174,7 @@ class Transport:
         return self._schemes.get(registry) == "http"
 
     def _may_be_plain(self, registry: str) -> bool:
-        return self._schemes.get(registry) is None and (is_loopback(registry) or registry in self._insecure)
+        return is_loopback(registry) or registry in self._insecure
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         proxy = self._proxies.find(url)

@@ -6,7 +6,9 @@ import contextlib
 import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -587,3 +589,18 @@ def test_one_registry_that_is_down_does_not_spoil_the_others() -> None:
         found = make_client().resolve([down, *references])
         assert isinstance(found[down], Unavailable)
         assert all(isinstance(found[reference], Descriptor) for reference in references)
+
+
+def test_threads_that_meet_a_plain_registry_first_at_the_same_moment_all_find_out() -> None:
+    for _ in range(10):
+        with FakeRegistry() as registry:
+            reference, clock, together = one_image(registry), FakeClock(), threading.Barrier(8)
+            client = make_client(clock=clock)
+
+            def ask(_number: int, at: Reference = reference, asks: RegistryClient = client, start: threading.Barrier = together) -> bool:
+                start.wait()
+                return asks.find_descriptor(at) is not None
+
+            with ThreadPoolExecutor(8) as pool:
+                assert all(pool.map(ask, range(8)))
+            assert clock.slept == []
