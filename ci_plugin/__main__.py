@@ -1,5 +1,6 @@
 """``python -m ci_plugin`` is the command ``stagepin``."""
 
+import os
 import sys
 
 from ci_plugin import __version__
@@ -14,9 +15,18 @@ def main() -> int:
     if sys.argv[1:] == ["--version"]:
         print(f"stagepin {__version__}")
         return 0
+    from ci_plugin.cli.interrupt import interrupted_once
+    from ci_plugin.cli.main import INTERRUPTED
     from ci_plugin.cli.main import main as run
 
-    return run()
+    with interrupted_once():
+        code = run()
+    if code == INTERRUPTED:
+        # Threads that wait for the engine must not keep a cancelled job; ending the process is what makes the engine stop a build.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 if __name__ == "__main__":

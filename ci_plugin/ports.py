@@ -144,6 +144,10 @@ class Engine(Protocol):
         """Remove the name only; absent is fine."""
         ...
 
+    def stop(self) -> None:
+        """End what this process runs in the engine right now, because it was interrupted; raises nothing."""
+        ...
+
     def push(self, reference: Reference) -> Digest:
         """Push ``repository:tag``; returns the manifest digest the registry took."""
         ...

@@ -42,7 +42,11 @@ class Build:
             built[name] = build_image(self._plan.get(name), built, workshop)
             return built[name]
 
-        outcome = run_graph({planned.name: planned.needs for planned in self._plan}, work, jobs)
+        try:
+            outcome = run_graph({planned.name: planned.needs for planned in self._plan}, work, jobs)
+        except KeyboardInterrupt:
+            self._session.engine.stop()
+            raise
         if outcome.failed:
             return self._fail(outcome)
         finished = [built[planned.name] for planned in self._plan]

@@ -81,6 +81,12 @@ class Committer:
     def __init__(self, connection: EngineConnection) -> None:
         self._connection = connection
         self._network: str | None = None
+        self._running: set[str] = set()
+
+    def stop(self) -> None:
+        """Remove every container that runs now; the commands in it end with it."""
+        for container in tuple(self._running):
+            self._remove(container)
 
     def derive(self, parent: EngineImage, change: ImageChange, commands: Sequence[str], output: OutputSink | None) -> ImageId:
         """The ID of the committed child. Raises StageFailed, AnswerIsNo (no shell), Unavailable."""
@@ -99,12 +105,17 @@ class Committer:
         with engine_errors(f"create a container from {parent.id}"):
             api: Any = self._connection.api  # the stubs leave this method untyped
             container = str(api.create_container_from_config(config, name)["Id"])
+        self._running.add(container)
         try:
             yield container
         finally:
-            # A second error here would hide the first; a dead engine leaves the container to `stagepin cleanup`.
-            with suppress(StagepinError), engine_errors("remove a container"):
-                self._connection.api.remove_container(container, v=True, force=True)
+            self._running.discard(container)
+            self._remove(container)
+
+    def _remove(self, container: str) -> None:
+        # A second error here would hide the first; a dead engine leaves the container, to be found by its name.
+        with suppress(StagepinError), engine_errors("remove a container"):
+            self._connection.api.remove_container(container, v=True, force=True)
 
     def _container_config(self, parent: EngineImage, script: str) -> dict[str, Any]:
         config = {

@@ -151,6 +151,10 @@ class DockerEngine:
         finally:
             self._remove(str(child))
 
+    def stop(self) -> None:
+        """Remove the containers of running stages. A BuildKit build ends with the connection, that is with this process."""
+        self._committer.stop()
+
     def push(self, reference: Reference) -> Digest:
         """Push ``repository:tag``; the manifest digest the registry took. Raises AccessDenied, Gone, Unavailable."""
         return self._retry.run(lambda: self._push(reference))

@@ -32,9 +32,14 @@ def find_record(asking: Asking, workspace: Workspace, store: PinStore | None, *,
     return found
 
 
-def get_record(asking: Asking, workspace: Workspace, store: PinStore | None) -> FoundRecord:
-    """As ``find_record``, but no record is a DocumentError with the fix."""
+def get_record(asking: Asking, workspace: Workspace, store: PinStore | None, *, whole: bool) -> FoundRecord:
+    """As ``find_record``, but no record is a DocumentError with the fix.
+
+    ``whole``: the partial record that a matrix leg left in the workspace gives way to a complete one in the store.
+    """
     found = find_record(asking, workspace, store)
+    if found is not None and whole and not found.record.complete:
+        found = find_record(asking, workspace, store, refresh=True) or found
     if found is None:
         looked = f"{workspace.record_path}" + (f" and {store.name}" if store else "; no repository is set to look in")
         raise DocumentError(

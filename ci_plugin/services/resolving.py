@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from ci_plugin.config.references import ConfigReference
-from ci_plugin.errors import AccessDenied, Gone, InputError, StagepinError, Unavailable
+from ci_plugin.errors import AccessDenied, ConfigError, Gone, InputError, StagepinError, Unavailable
 from ci_plugin.pins.pin_set import Origin, Pin
 from ci_plugin.ports import Clock, Registry
 from ci_plugin.values.digest import Digest
@@ -21,8 +21,8 @@ _LARGEST_CONFIG = 8 * 1024 * 1024
 def resolve_pins(references: Iterable[ConfigReference], registry: Registry, clock: Clock) -> tuple[Pin, ...]:
     """One pin per distinct reference, sorted by reference.
 
-    Raises what the registry raised where the digest enters a signature or the registry is unavailable; a reference that is missing or
-    forbidden and enters no signature becomes a pin without digest. Raises InputError where an index lacks a platform we build.
+    A reference that is missing or forbidden and enters no signature becomes a pin without digest; where its digest enters one, a missing
+    one is a ConfigError. Raises AccessDenied and Unavailable as the registry did, InputError where an index lacks a platform we build.
     """
     uses: dict[Reference, list[ConfigReference]] = {}
     for use in references:
@@ -40,6 +40,8 @@ def _pin(uses: Sequence[ConfigReference], answer: Descriptor | StagepinError, re
     if isinstance(answer, StagepinError):
         if in_signature or not isinstance(answer, Gone | AccessDenied):
             # The line that names the image is what people can change; the message says which registry gave which answer.
+            if isinstance(answer, Gone):
+                raise ConfigError(answer.message, hint=answer.hint, where=first.location)
             answer.where = first.location
             raise answer
         return Pin(first.reference, None, "", 0, {}, in_signature, clock.now(), origin, reason=answer.message)

@@ -174,6 +174,9 @@ class FakeEngine:
             # The engine forgets the digests of a repository with the last tag of it (measured).
             self._digests = {name: held for name, held in self._digests.items() if held != image or name.repository != reference.repository}
 
+    def stop(self) -> None:
+        """Nothing runs longer than its call here."""
+
     def push(self, reference: Reference) -> Digest:
         self._live(f"push {reference}")
         held = self._names.get(_name(reference))

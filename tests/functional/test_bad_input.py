@@ -203,7 +203,7 @@ def test_a_base_that_does_not_exist(project: Project) -> None:
     project.commit()
     message = f"expected {project.registry.address}/base/alpnie:latest in its registry, found nothing"
     hint = "check the spelling of the repository and tag, and that it was pushed"
-    refused(project.pipeline().job().run("pin"), 1, message, at="werf.yaml:5", hint=hint)
+    refused(project.pipeline().job().run("pin"), 2, message, at="werf.yaml:5", hint=hint)
 
 
 def test_a_base_that_is_missing_and_enters_no_signature_is_a_warning_until_it_must_be_built(project: Project) -> None:

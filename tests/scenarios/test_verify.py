@@ -268,6 +268,7 @@ class TestMatrix:
         assert (fan_in.record["complete"], list(fan_in.record["images"])) == (True, ["app", "web"])
         assert [fan_in.digest("app"), fan_in.digest("web")] == [app.digest("app"), web.digest("web")]
         deploy.must("verify")
+        pipeline.job(artifacts_of=app).must("verify")
 
     def test_the_fan_in_names_every_image_that_is_missing(self, project: Project) -> None:
         project.commit(config=self.CONFIG)

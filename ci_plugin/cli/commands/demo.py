@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
+from ci_plugin.cli.interrupt import interrupted_once
 from ci_plugin.cli.wiring import Session
 from ci_plugin.demo.story import tell_story
 from ci_plugin.demo.telling import Teller
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command("demo", help="Show what goes wrong when a base image moves, without and with stagepin, on a real engine and registry.")
@@ -26,26 +22,9 @@ def command(session: Session, directory: str | None) -> int:
     path = Path(directory).absolute() if directory else Path(tempfile.mkdtemp(prefix="stagepin-demo-"))
     session.console.event(f"starting a registry, and an engine where none is reachable, below {path}; all takes about half a minute")
     tell = Teller(session.console.result, sys.stdout.encoding or "ascii")
-    with _interrupted_once():
+    with interrupted_once():
         tell_story(path, session.environ, tell, _program())
     return 0
-
-
-@contextmanager
-def _interrupted_once() -> Iterator[None]:
-    """However it is ended, the engine and the registry are stopped: the first signal interrupts, later ones do not stop the tidying."""
-
-    def interrupt(_number: int, _frame: object) -> None:
-        for number in _SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _program() -> str:

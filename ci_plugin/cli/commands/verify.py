@@ -48,7 +48,7 @@ def command(
     asking = run.asking
     asking = replace(asking, commit=commit or asking.commit, any_commit=commit is None and run.scope_options.is_scope_from_command_line)
     pins = need_pins(run, asking).pins
-    found = get_record(asking, run.workspace, run.pin_store)
+    found = get_record(asking, run.workspace, run.pin_store, whole=not images)
     selected = found.record.select(images, found.where)
     expected = Expected(None if asking.any_commit else asking.commit, pins, _signatures(run, pins, selected) if recompute else None)
     findings = verify(found.record, selected, expected, run.registry, found.where)

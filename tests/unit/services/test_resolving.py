@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from ci_plugin.config.references import ConfigReference
-from ci_plugin.errors import AccessDenied, Gone, InputError, Location, StagepinError, Unavailable
+from ci_plugin.errors import AccessDenied, ConfigError, InputError, Location, StagepinError, Unavailable
 from ci_plugin.pins.pin_set import Pin
 from ci_plugin.services.resolving import resolve_pins
 from ci_plugin.values.digest import Digest
@@ -50,7 +50,7 @@ def error_of(*uses: ConfigReference) -> StagepinError:
 class TestFailures:
     @staticmethod
     def kind(status: int) -> type[StagepinError]:
-        return {403: AccessDenied, 404: Gone, 503: Unavailable}[status]
+        return {403: AccessDenied, 404: ConfigError, 503: Unavailable}[status]
 
     def fail(self, registry: FakeRegistry, status: int) -> None:
         if status != 404:
@@ -77,7 +77,7 @@ class TestFailures:
 
     def test_one_use_in_a_signature_is_enough(self, registry: FakeRegistry) -> None:
         wanted = reference(registry)
-        assert isinstance(error_of(use(wanted, in_signature=False), use(wanted, image="web", line=9)), Gone)
+        assert isinstance(error_of(use(wanted, in_signature=False), use(wanted, image="web", line=9)), ConfigError)
 
 
 class TestIndexes:
