@@ -9,7 +9,7 @@ from ci_plugin.values.digest import Digest, ImageId
 from ci_plugin.values.document import Node, checksum_of, open_sealed, parse_pipeline, pipeline_body, seal
 from ci_plugin.values.pipeline import Scope, parse_commit
 from ci_plugin.values.platform import parse_platform
-from ci_plugin.values.reference import parse_reference, parse_repository
+from ci_plugin.values.reference import Reference, parse_reference, parse_repository
 
 SCHEMA_VERSION = 1
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -98,9 +98,12 @@ def _parse_image(node: Node) -> ImageRecord:
     node.only("reference", "digest", "mediaType", "tags", "platforms")
     if not node["platforms"].members():
         raise node["platforms"].error("at least one platform")
+    reference, digest = node["reference"].optional(lambda value: value.parse(_deployed)), node["digest"].optional(_digest)
+    if digest != (reference.digest if reference else None):
+        raise node["digest"].error("the digest of the reference")
     return ImageRecord(
-        reference=node["reference"].optional(lambda value: value.parse(parse_reference)),
-        digest=node["digest"].optional(_digest),
+        reference=reference,
+        digest=digest,
         media_type=node["mediaType"].text(),
         tags=tuple(item.text() for item in node["tags"].items()),
         platforms={
@@ -150,6 +153,14 @@ def _parse_input(node: Node) -> tuple[str, str]:
 
 def _digest(node: Node) -> Digest:
     return node.parse(Digest)
+
+
+def _deployed(text: str) -> Reference:
+    """What a deploy pulls: a tag in it could mean another image tomorrow."""
+    reference = parse_reference(text)
+    if reference.digest is None or reference.tag is not None:
+        raise ValueError("expected repository@digest, found another reference")
+    return reference
 
 
 def _signature(text: str) -> str:

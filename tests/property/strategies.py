@@ -104,14 +104,17 @@ seconds = st.integers(0, 10_000_000).map(lambda thousandths: thousandths / 1000)
 stages = st.builds(StageRecord, texts, signatures, st.none() | digests, st.booleans(), seconds, tuples_of(st.tuples(texts, signatures)))
 built_by = st.builds(BuiltBy, texts, commits)
 platform_records = st.builds(PlatformRecord, signatures, st.none() | digests, image_ids, built_by, bases, tuples_of(stages, 2))
-image_records = st.builds(
-    ImageRecord,
-    st.none() | references(),
-    st.none() | digests,
-    texts,
-    tuples_of(texts),
-    st.dictionaries(platforms, platform_records, min_size=1, max_size=2),
-)
+
+
+@st.composite
+def image_records(draw: st.DrawFn) -> ImageRecord:
+    """In a repository, or in ``:local`` without reference and digest."""
+    digest = draw(st.none() | digests)
+    reference = parse_reference(str(draw(repositories()).at(digest))) if digest else None
+    by_platform: Mapping[Platform, PlatformRecord] = draw(st.dictionaries(platforms, platform_records, min_size=1, max_size=2))
+    return ImageRecord(reference, digest, draw(texts), draw(tuples_of(texts)), by_platform)
+
+
 image_names = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9./_-]{0,10}\Z")
 build_records: SearchStrategy[BuildRecord] = st.builds(
     BuildRecord,
@@ -122,5 +125,5 @@ build_records: SearchStrategy[BuildRecord] = st.builds(
     digests.map(str),
     st.booleans(),
     st.booleans(),
-    st.dictionaries(image_names, image_records, max_size=2),
+    st.dictionaries(image_names, image_records(), max_size=2),
 )

@@ -103,6 +103,19 @@ AMD64 = ("images", "app", "platforms", "linux/amd64")
         (changed("repo", to="h.io/a:1"), 'expected a repository without tag or digest at repo, found "h.io/a:1"'),
         (changed("pins", to="x"), 'expected sha256:<64 hex> or sha512:<128 hex> at pins, found "x"'),
         (changed("complete", to=1), "expected true or false at complete, found 1"),
+        (
+            changed("images", "app", "reference", to="registry.example.com/group/app:latest"),
+            'expected repository@digest at images.app.reference, found "registry.example.com/group/app:latest"',
+        ),
+        (
+            changed("images", "app", "reference", to=f"registry.example.com/group/app:latest@sha256:{'4' * 64}"),
+            "expected repository@digest at images.app.reference, found ",
+        ),
+        (
+            changed("images", "app", "digest", to=f"sha256:{'9' * 64}"),
+            f'expected the digest of the reference at images.app.digest, found "sha256:{"9" * 64}"',
+        ),
+        (changed("images", "app", "reference", to=None), "expected the digest of the reference at images.app.digest, found "),
         (changed("images", "app", "platforms", to={}), "expected at least one platform at images.app.platforms, found {}"),
         (
             changed("images", "app", "platforms", to={"linux": {}}),
