@@ -35,13 +35,19 @@ class DirectoryFiles:
     def archive_diff_id(self, path: str) -> Digest | None:
         """sha256 of the decompressed tar, or None where there is no file. Raises InputError for an archive nobody can read."""
         place = self._inside(path)
+        if not place.resolve().is_relative_to(self._directory.resolve()):
+            raise _outside(path)
         return self._diff_id(place) if place.is_file() else None
 
     def added(self, path: str) -> Sequence[ContextFile]:
         """A file, or all files below a directory, sorted by path; empty where there is none."""
         place = self._inside(path)
         found = sorted(place.rglob("*")) if place.is_dir() and not place.is_symlink() else [place]
-        return tuple(file for item in found for file in self._read(item))
+        try:
+            return tuple(file for item in found for file in self._read(item))
+        except OSError as error:
+            message = f"expected to read {path}, found: {error.strerror}"
+            raise InputError(message, hint="check the path and who may read it", where=Location(path)) from None
 
     def _read(self, place: Path) -> Iterator[ContextFile]:
         path = place.relative_to(self._directory).as_posix()
@@ -61,5 +67,9 @@ class DirectoryFiles:
         place = self._directory / parts
         # A committed link to a directory must not lead out either.
         if parts.is_absolute() or ".." in parts.parts or not place.parent.resolve().is_relative_to(self._directory.resolve()):
-            raise InputError(f"expected a path inside the project directory, found {path!r}", hint="use a relative path without ..")
+            raise _outside(path)
         return place
+
+
+def _outside(path: str) -> InputError:
+    return InputError(f"expected a path inside the project directory, found {path!r}", hint="use a relative path without ..")

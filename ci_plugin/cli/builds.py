@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from ci_plugin.cli.outputs import as_json, image_references, write_outputs, write_summary
 from ci_plugin.cli.wiring import ProjectSession
-from ci_plugin.conveyor.plan import make_plan
+from ci_plugin.conveyor.plan import list_left_out, make_plan
 from ci_plugin.errors import StageFailed, StagepinError
 from ci_plugin.pins.pin_file import pin_checksum
 from ci_plugin.pins.pin_set import PinSet
@@ -27,13 +27,18 @@ class Build:
         self._session = session
         self._pins = pins
         self._plan = make_plan(session.configuration, pins, session.files, images, session.platforms)
+        if left_out := list_left_out(session.configuration, pins):
+            session.console.warning(
+                f"{', '.join(left_out)}: pinned for {pins.scope}, and not in this job's configuration: the build record will be partial; "
+                "give pin and build the same -C, --config and --dockerfile"
+            )
 
     def require(self) -> int:
         """Write the whole record from what the storage has; no engine."""
         return self._record(require_built(self._plan, self._session.storage))
 
     def run(self, jobs: int) -> int:
-        """Build over the graph; the exit code is that of the first image that failed."""
+        """Build over the graph; of several failures the smallest exit code counts: what fails for good before what a retry may heal."""
         election = Election(self._session.storage, self._session.clock, self._session.settings.settle_seconds)
         workshop = self._workshop(election)
         built: dict[str, BuiltImage] = {}
@@ -67,8 +72,7 @@ class Build:
 
     def _output(self, image: str, stage: str) -> OutputSink:
         """Lines go to a log file of the stage, and to the console too with -v."""
-        path = self._session.workspace.make_log_directory() / f"{image.replace('/', '_') or 'image'}-{stage}.log"
-        path.write_bytes(b"")
+        path = self._session.workspace.start_log(image, stage)
         echo: Callable[[str], None] = self._session.console.build_output if self._session.options.verbosity > 0 else lambda _line: None
 
         def write(line: str) -> None:

@@ -55,7 +55,10 @@ def _tell(session: ProjectSession, adopted: Adopted) -> None:
     for pin in adopted.pins.pins:
         if pin.digest is None:
             console.warning(f"{pin.reference} is not pinned (only a stage that must be built on it will stop): {pin.reason}")
-    if store is not None:
+    if store is not None and adopted.source == "workspace":
+        # Nobody asked the store: a job that has the pin file makes no request.
+        console.detail(f"whether the {store.name} holds them too was not asked")
+    elif store is not None:
         console.event(f"kept in the workspace and in the {store.name}")
         console.detail(store.guarantee)
     elif not adopted.pins.scope.is_local:

@@ -185,6 +185,8 @@ class ScopedSession(Session):
         text = self.scope_options.repo or self.settings.repo
         if text == LOCAL:
             return None
+        if text and text.startswith(":"):
+            raise InputError(f"expected a repository or {LOCAL}, found {text!r}", hint=f"did you mean {LOCAL}?")
         if text:
             try:
                 return parse_repository(text)
@@ -288,6 +290,8 @@ class ProjectSession(ScopedSession):
 
     def _build_arg(self, text: str) -> tuple[str, str]:
         name, equals, value = text.partition("=")
+        if not name:
+            raise InputError(f"expected --build-arg NAME or NAME=VALUE, found no name: {text[:1]!r}", hint="write --build-arg NAME=VALUE")
         if not equals:
             if name not in self.environ:
                 raise InputError(

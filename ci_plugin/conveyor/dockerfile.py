@@ -16,7 +16,7 @@ from ci_plugin.config.model import DockerfileImage
 from ci_plugin.config.references import dockerfile_args, load_dockerfile, pinned_platform
 from ci_plugin.conveyor.inputs import hidden, pairs, texts, visible
 from ci_plugin.conveyor.signature import stage_signature
-from ci_plugin.conveyor.stage import BuildDockerfile, FromExternal, Input, Stage, Unpinned
+from ci_plugin.conveyor.stage import BASE_DIGEST, BuildDockerfile, FromExternal, Input, Stage, Unpinned
 from ci_plugin.errors import ConfigError
 from ci_plugin.pins.pin_set import PinSet
 from ci_plugin.values.platform import Platform
@@ -92,7 +92,7 @@ def _digest_inputs(references: Iterable[DockerfileReference], pinned: Callable[[
 def _digest_label(use: DockerfileReference) -> str:
     """One file may take a base for several platforms, each with a digest of its own: several facts, so several labels."""
     chosen = " by $BUILDPLATFORM" if use.by_build_platform else f" for {use.platform}" if use.platform else ""
-    return f"base.digest {use.reference}{chosen}"
+    return f"{BASE_DIGEST} {use.reference}{chosen}"
 
 
 def _base(use: DockerfileReference | None, pinned: Callable[[DockerfileReference], Reference], platform: Platform) -> FromExternal | None:

@@ -71,7 +71,7 @@ class PlannedImage:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Planned images in the order of the configuration. ``is_complete``: no image of the configuration was left out."""
+    """Planned images in the order of the configuration. ``is_complete``: none of the configuration or of the pins was left out."""
 
     images: tuple[PlannedImage, ...]
     is_complete: bool
@@ -124,7 +124,17 @@ def make_plan(
         )
 
     wanted = configuration.with_dependencies(names)
-    return Plan(tuple(plan_image(image) for image in wanted), is_complete=len(wanted) == len(configuration.images))
+    whole = len(wanted) == len(configuration.images) and not list_left_out(configuration, pins)
+    return Plan(tuple(plan_image(image) for image in wanted), is_complete=whole)
+
+
+def list_left_out(configuration: Configuration, pins: PinSet) -> tuple[str, ...]:
+    """The images that were pinned and are not in this configuration, in a scope whose jobs all read the same one.
+
+    There other options (another ``--dockerfile``, ``-C``, ``--config``) are a part of the whole, and must not pass for it.
+    """
+    known = {image.name for image in configuration.images}
+    return tuple(name for name in pins.images if name not in known) if pins.scope.is_one_commit else ()
 
 
 def _on_same_platform(base: PlannedImage, image: StapelImage, platform: Platform) -> PlannedImage:

@@ -14,6 +14,9 @@ from ci_plugin.values.platform import Platform
 from ci_plugin.values.reference import Reference
 from ci_plugin.values.tree import ContextFile, TreeEntry
 
+BASE_DIGEST = "base.digest"
+"""What the label of every input begins with that holds a base's digest (``fromLatest``): such a stage is on that base or is not itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class Input:

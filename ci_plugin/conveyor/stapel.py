@@ -8,6 +8,7 @@ from ci_plugin.config.model import USER_STAGES, ArchiveBase, DockerInstructions,
 from ci_plugin.conveyor.inputs import hidden, pairs, texts, visible
 from ci_plugin.conveyor.signature import Conveyor
 from ci_plugin.conveyor.stage import (
+    BASE_DIGEST,
     FromArchive,
     FromExternal,
     FromImage,
@@ -66,7 +67,7 @@ def _external(base: ExternalBase, platform: Platform, pins: PinSet) -> tuple[tup
         return tuple(inputs), Unpinned(pin.refusal)
     digest = pin.digest_for(platform)
     if base.from_latest:
-        inputs.append(visible("base.digest", str(digest)))
+        inputs.append(visible(BASE_DIGEST, str(digest)))
     return tuple(inputs), FromExternal(base.reference, base.reference.at(digest), platform)
 
 

@@ -89,6 +89,10 @@ class EngineConnection:
             self._client = None
 
     def _connect(self) -> APIClient:
+        if urlsplit(self.address).scheme == "ssh":
+            # docker-py knows it only with paramiko installed, and fails with a NameError without.
+            hint = "forward the socket: ssh -nNT -L /tmp/docker.sock:/var/run/docker.sock HOST, and set DOCKER_HOST=unix:///tmp/docker.sock"
+            raise InputError("expected DOCKER_HOST to be unix:// or tcp://, found ssh://, which stagepin does not speak", hint=hint)
         from docker import APIClient
         from docker.errors import DockerException, InvalidVersion
         from requests import RequestException

@@ -37,7 +37,7 @@ class Workspace:
 
     @property
     def log_directory(self) -> Path:
-        """``.stagepin/logs``; ``make_log_directory`` makes it."""
+        """``.stagepin/logs``; ``start_log`` makes it."""
         return self.directory / "logs"
 
     def read_pins(self) -> bytes | None:
@@ -58,11 +58,14 @@ class Workspace:
         self._prepare(self.directory)
         write_whole(self.record_path, data)
 
-    def make_log_directory(self) -> Path:
-        """The directory for job logs, made where it is missing. Raises InputError."""
+    def start_log(self, image: str, stage: str) -> Path:
+        """An empty job log to append to, ``IMAGE-STAGE.log``. Raises InputError."""
         self._prepare(self.directory)
         self._prepare(self.log_directory)
-        return self.log_directory
+        # "+" is in no image name, so no two images share a log.
+        path = self.log_directory / f"{image.replace('/', '+') or '+'}-{stage}.log"
+        write_whole(path, b"")
+        return path
 
     def _read(self, path: Path) -> bytes | None:
         if not _is_directory(self.directory):
@@ -175,6 +178,8 @@ def _kind(mode: int) -> str:
 def _refused(path: Path, error: OSError) -> InputError:
     return InputError(
         f"expected {path} to be readable and writable, found: {error.strerror or type(error).__name__}",
-        hint="check the free space and the owner of this directory (df, ls -ld)",
+        hint="make its directory first (mkdir -p)"
+        if isinstance(error, FileNotFoundError)
+        else "check the free space and the owner of this directory (df, ls -ld)",
         where=Location(str(path)),
     )

@@ -134,6 +134,15 @@ class PinSet:
         if expected != found:
             raise DocumentError(
                 f"expected pins of {name} {expected}, found {name} {found}: they belong to another job",
-                hint=f"remove {where.file} and run `stagepin fetch`, or ask for that scope with `--scope {self.scope}`",
+                hint=self._way_out(name, where),
                 where=where,
             )
+
+    def _way_out(self, differs: str, where: Location) -> str:
+        # A set of another commit is this pipeline's own, in the storage too: fetching it again would bring the same one.
+        if differs == "commit":
+            return (
+                f"check out {self.commit} in this job, or run a new pipeline, which pins anew; "
+                f"to verify what that commit shipped, as a rollback does: `stagepin verify --scope {self.scope}`"
+            )
+        return f"remove {where.file} and run `stagepin fetch`, or ask for that scope with `--scope {self.scope}`"

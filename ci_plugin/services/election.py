@@ -17,7 +17,7 @@ DEFAULT_SETTLE_SECONDS = 2.0
 
 
 class Election:
-    """One run's elections. The settle time is waited once for all stages published before the wait, not once per stage."""
+    """One run's elections. The settle time is waited once for all stages put up before the wait, not once per stage."""
 
     def __init__(self, storage: StagesStorage, clock: Clock, settle_seconds: float = DEFAULT_SETTLE_SECONDS) -> None:
         self._storage = storage
@@ -28,17 +28,19 @@ class Election:
         self._waiting = threading.Lock()
 
     def publish(self, signature: str, image: ImageId) -> StoredStage:
-        """Put a freshly built stage up for election: what is stored under the signature now, ours or somebody's who was first."""
-        first = self._storage.find(signature)
-        if first is not None:
-            return first
-        candidate = self._storage.publish_unique(signature, image)
-        self._storage.set_if_absent(signature, candidate)
+        """Put a freshly built stage up for election: what is stored under the signature now, ours or somebody's who was first.
+
+        Either may be overwritten by one who looked before it was there: what counts is what ``settle`` reads.
+        """
+        stored = self._storage.find(signature)
+        if stored is None:
+            stored = self._storage.publish_unique(signature, image)
+            self._storage.set_if_absent(signature, stored)
         self._unsettled.add(signature)
-        return candidate
+        return stored
 
     def settle(self, signature: str, known: StoredStage) -> StoredStage:
-        """The stage everybody adopts: ``known`` where this run did not publish it, else what is read after the settle time.
+        """The stage everybody adopts: ``known`` where this run did not build it, else what is read after the settle time.
 
         Raises Unavailable where it is gone again.
         """

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from ci_plugin.conveyor.plan import PlannedImage
-from ci_plugin.conveyor.stage import BuildDockerfile, FromExternal, Input, Stage
+from ci_plugin.conveyor.stage import BASE_DIGEST, BuildDockerfile, FromExternal, Input, Stage
 from ci_plugin.pins.pin_set import PinSet
 from ci_plugin.records.build_record import PlatformRecord, StageRecord
 
@@ -51,7 +51,7 @@ def _moved_base(item: Input, planned: PlannedImage, recorded: PlatformRecord, pi
     """The sentence for the commonest cause of all: the base's tag moved. Other digests than the base's are not in the record."""
     work = planned.stages[0].work
     external = work.base if isinstance(work, BuildDockerfile) else work
-    if not isinstance(external, FromExternal) or not item.label.startswith("base.digest") or item.value != str(external.pinned.digest):
+    if not isinstance(external, FromExternal) or not item.label.startswith(BASE_DIGEST) or item.value != str(external.pinned.digest):
         return None
     minutes = max(0, int((now - pins.created_at).total_seconds())) // 60
     return (

@@ -8,7 +8,7 @@ from ci_plugin.errors import DocumentError, Location
 from ci_plugin.ports import PinStore, Workspace
 from ci_plugin.records.build_record import BuildRecord
 from ci_plugin.records.record_file import parse_record_file
-from ci_plugin.services.pinning import Asking
+from ci_plugin.services.pinning import Asking, not_looked
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def get_record(asking: Asking, workspace: Workspace, store: PinStore | None, *, 
     if found is not None and whole and not found.record.complete:
         found = find_record(asking, workspace, store, refresh=True) or found
     if found is None:
-        looked = f"{workspace.record_path}" + (f" and {store.name}" if store else "; no repository is set to look in")
+        looked = f"{workspace.record_path}" + (f" and {store.name}" if store else not_looked(asking.key.scope))
         raise DocumentError(
             f"expected the build record of {asking.key.scope}, found none (looked in {looked})",
             hint="run `stagepin build` in this scope first; after a matrix of build jobs run `stagepin build --require-built`",

@@ -15,7 +15,7 @@ from ci_plugin.pins.pin_file import format_pin_file, parse_pin_file
 from ci_plugin.pins.pin_set import PinSet
 from ci_plugin.ports import Clock, PinStore, Registry, Workspace
 from ci_plugin.services.resolving import resolve_pins
-from ci_plugin.values.pipeline import ScopeKey
+from ci_plugin.values.pipeline import Scope, ScopeKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +63,13 @@ def get_pins(asking: Asking, workspace: Workspace, store: PinStore | None, clock
     """As ``find_pins``, but no pins is a DocumentError with the fix, never a fresh resolve."""
     adopted = find_pins(asking, workspace, store, clock)
     if adopted is None:
-        looked = f"{workspace.pins_path}" + (f" and {store.name}" if store else "; no repository is set to look in")
+        looked = f"{workspace.pins_path}" + (f" and {store.name}" if store else not_looked(asking.key.scope))
+        handed = "run `stagepin pin` in an earlier job of this scope and hand .stagepin/pins.json on as a CI artifact"
         raise DocumentError(
             f"expected the pins of {asking.key.scope}, found none (looked in {looked})",
-            hint="run `stagepin pin` in an earlier job of this scope and hand .stagepin/pins.json on as a CI artifact, "
-            "or set --repo so that it is kept in the stages storage",
+            hint="run `stagepin pin` here first; outside CI, --scope or --pipeline names whose pins to fetch"
+            if asking.key.scope.is_local
+            else f"{handed}, or set --repo so that it is kept in the stages storage",
         )
     return adopted
 
@@ -141,6 +143,11 @@ def _publish(asking: Asking, ours: Adopted, store: PinStore) -> Adopted:
             f"expected the pins just created in {store.name}, found none", hint="run the job again; it adopts what is there then"
         )
     return ours if data == ours.document else _adopt(asking, data, store.name, store.name)
+
+
+def not_looked(scope: Scope) -> str:
+    """Why no store was looked in: ``local`` pins and records have none, whatever --repo says."""
+    return "; those of the scope local are kept in the workspace alone" if scope.is_local else "; no repository is set to look in"
 
 
 def _adopt(asking: Asking, data: bytes, place: str, source: str) -> Adopted:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ci_plugin.conveyor.plan import Plan, PlannedImage
-from ci_plugin.conveyor.stage import BuildDockerfile, FromExternal, Unpinned
+from ci_plugin.conveyor.stage import BASE_DIGEST, BuildDockerfile, FromExternal, Unpinned
 from ci_plugin.errors import AnswerIsNo
 from ci_plugin.pins.pin_file import format_pin_file, pin_checksum
 from ci_plugin.pins.pin_set import PinSet
@@ -54,7 +54,8 @@ def require_built(plan: Plan, storage: StagesStorage) -> tuple[BuiltImage, ...]:
 def keep_record(record: BuildRecord, pins: PinSet, asking: Asking, workspace: Workspace, store: PinStore | None) -> str:
     """Write the record to the workspace and, where it is whole and published, to the store; returns what to tell people, or nothing.
 
-    The store keeps the first of two records that name the same digests: a retried job that built nothing changes nothing.
+    The store keeps the first of two records that name the same digests: a retried job that built nothing changes nothing. A later commit
+    of a scope that lives longer (a release train) has a record of its own all the same: ``verify`` asks for that commit.
     """
     document = format_record_file(record)
     workspace.write_record(document)
@@ -63,13 +64,14 @@ def keep_record(record: BuildRecord, pins: PinSet, asking: Asking, workspace: Wo
     data = store.find_record(asking.key)
     if data is not None:
         kept = parse_record_file(data, store.name)
-        if _digests(kept) == _digests(record) and kept.pins == record.pins:
+        has_same_digests = _digests(kept) == _digests(record)
+        if has_same_digests and (kept.pins, kept.commit) == (record.pins, record.commit):
             return f"the build record in the {store.name} stays: it names the same digests"
     if data is None and store.find_pins(asking.key) is None:
         # The pins came by CI artifact alone (``pin`` had no repository): the record is never filed without them.
         store.create_pins(asking.key, format_pin_file(pins))
     store.put_record(asking.key, document)
-    if data is not None:
+    if data is not None and not has_same_digests:
         return f"the build record in the {store.name} named other digests and was replaced; both sets stay pullable"
     return f"the build record is kept in the {store.name} too"
 
@@ -103,12 +105,18 @@ def _platform(built: BuiltImage, digest: Digest | None) -> PlatformRecord:
 
 
 def _base(labels: StageLabels, planned: PlannedImage) -> BaseRecord:
-    """What the image was built on; ``kept`` where that is no longer what its reference is pinned to."""
+    """What the image was built on; ``kept`` where that is no longer what its reference is pinned to.
+
+    Raises AnswerIsNo where the pinned digest is an input of the stage signature: an image of that name on another base is not that image.
+    """
     work = planned.stages[0].work
     external = work.base if isinstance(work, BuildDockerfile) else work
     base = labels.base
     pinned = external.pinned.digest if isinstance(external, FromExternal) else None
     if isinstance(external, FromExternal | Unpinned) and base.digest != pinned:
+        if any(item.label.startswith(BASE_DIGEST) for item in planned.stages[0].inputs):
+            message = f"expected image {planned.name!r} on the base {pinned} its stage signature names, found it built on {base.digest}"
+            raise AnswerIsNo(message, hint="somebody overwrote the tag; delete it in the repository, then build again")
         return BaseRecord(base.reference, base.digest, BaseState.KEPT, base.diff_ids)
     return base
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from ci_plugin.conveyor.stage import BASE_DIGEST
 from ci_plugin.errors import Gone, Location
 from ci_plugin.pins.pin_file import pin_checksum
 from ci_plugin.pins.pin_set import PinSet
@@ -84,7 +85,7 @@ def _verify_image(name: str, record: BuildRecord, image: ImageRecord, expected: 
             message = f"expected the stage signature {platform_record.signature} for {name!r}, found {recomputed} for this checkout"
             yield _error("signature-recomputed", message, where, f"`stagepin explain {name} --against RECORD` says what changed")
         yield from _verify_config(name, platform, platform_record, manifest, image.reference, registry)
-        yield from _verify_base(name, platform, platform_record.base, expected.pins, where)
+        yield from _verify_base(name, platform_record, expected.pins, where)
 
 
 def _verify_config(
@@ -135,13 +136,18 @@ def _oci_base_agrees(labels: StageLabels, config: ImageConfig) -> bool:
     return config.labels.get(OCI_BASE_DIGEST, "") == str(labels.base.digest or "")
 
 
-def _verify_base(name: str, platform: Platform, base: BaseRecord, pins: PinSet, where: Location) -> Iterator[Finding]:
+def _verify_base(name: str, recorded: PlatformRecord, pins: PinSet, where: Location) -> Iterator[Finding]:
+    base, rebuild = recorded.base, "build again in this scope"
+    if base.state is BaseState.KEPT and any(label.startswith(BASE_DIGEST) for stage in recorded.stages for label, _ in stage.inputs):
+        message = f"expected {name!r} on a pinned base, because its digest is an input of the stage signature, found {base.digest} kept"
+        yield _error("base-pinned", message, where, rebuild)
     if base.state is not BaseState.PINNED or base.reference is None:
         return
-    pinned = pins.get(parse_reference(base.reference), where).digest_for(platform)
-    if base.digest != pinned:
-        message = f"expected {name!r} on {base.reference} pinned to {pinned}, found it built on {base.digest}"
-        yield _error("base-pinned", message, where, "build again in this scope")
+    pin = pins.get(parse_reference(base.reference), where)
+    # A FROM may name a platform of its own, or leave it to the engine: then it is built on the index, or on another platform's manifest.
+    if base.digest not in {pin.digest, *pin.platforms.values()}:
+        message = f"expected {name!r} on {base.reference} pinned to {pin.digest or 'no digest'}, found it built on {base.digest}"
+        yield _error("base-pinned", message, where, rebuild)
 
 
 def _error(rule: str, message: str, where: Location | None, hint: str) -> Finding:

@@ -99,6 +99,12 @@ class TestAdded:
         with pytest.raises(InputError, match="expected a path inside the project directory"):
             files.added("inside/secret")
 
+    def test_what_cannot_be_read_is_bad_input_that_names_the_path(self, files: DirectoryFiles, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("no directory")
+        with pytest.raises(InputError, match="expected to read file/below, found: Not a directory") as caught:
+            files.added("file/below")
+        assert caught.value.hint == "check the path and who may read it"
+
 
 class TestArchives:
     def test_a_compressed_archive_has_the_diff_id_of_its_tar(self, files: DirectoryFiles, tmp_path: Path) -> None:
@@ -112,3 +118,15 @@ class TestArchives:
         (tmp_path / "directory.tar").mkdir()
         assert files.archive_diff_id("gone.tar") is None
         assert files.archive_diff_id("directory.tar") is None
+
+    def test_an_archive_that_is_a_link_leads_nobody_out_of_the_project(
+        self, files: DirectoryFiles, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        outside = tmp_path_factory.mktemp("outside") / "backup.tar"
+        outside.write_bytes(b"backup")
+        (tmp_path / "rootfs.tar").symlink_to(outside)
+        with pytest.raises(InputError, match=r"expected a path inside the project directory, found 'rootfs\.tar'"):
+            files.archive_diff_id("rootfs.tar")
+        (tmp_path / "made.tar").write_bytes(b"made")
+        (tmp_path / "latest.tar").symlink_to("made.tar")
+        assert files.archive_diff_id("latest.tar") == Digest.of(b"made")

@@ -187,6 +187,30 @@ class TestSeveralDockerfiles:
         assert "error: expected " in ran.err
         assert "\n  next: " in ran.err
 
+    def test_a_build_of_other_dockerfiles_than_were_pinned_does_not_pass_for_the_whole(self, project: Project) -> None:
+        for name in ("api", "web"):
+            project.write(f"{name}/Dockerfile", f"FROM {project.base}\n")
+        project.commit()
+        both = ["--dockerfile", "api=api/Dockerfile", "--dockerfile", "web=web/Dockerfile"]
+        job = project.pipeline().job()
+        job.must("pin", *both)
+        job.must("build", *both)
+        whole = job.record
+        ran = job.must("build", *both[:2])
+        assert "warning: web: pinned for pipeline:1001, and not in this job's configuration: the build record will be partial" in ran.err
+        assert not job.record["complete"]
+        deploy = project.pipeline().job()
+        deploy.must("verify")
+        assert deploy.record == whole
+
+    def test_a_build_argument_without_a_name_is_refused(self, project: Project) -> None:
+        project.write("Dockerfile", f"FROM {project.base}\n")
+        project.commit()
+        ran = project.pipeline().job().run("pin", "--build-arg", "=x")
+        assert ran.code == 2
+        assert "error: expected --build-arg NAME or NAME=VALUE, found no name: '='" in ran.err
+        assert "next: write --build-arg NAME=VALUE" in ran.err
+
     def test_a_dockerfile_that_is_not_committed_is_named(self, project: Project) -> None:
         project.commit()
         ran = project.pipeline().job().run("pin", "--dockerfile", "api=api/Dockerfile")
@@ -411,6 +435,23 @@ class TestDoctor:
         assert re.search(r"^configuration +no +expected a known directive", ran.out, re.MULTILINE)
         assert re.search(r"^engine +no +expected the engine", ran.out, re.MULTILINE)
         assert "next: did you mean `from`?" in ran.err
+
+    def test_a_reason_that_answers_several_questions_is_said_once(self, project: Project, tmp_path: Path) -> None:
+        job = project.pipeline().job()
+        job.environ = {"HOME": str(tmp_path)}
+        job.directory = tmp_path / "empty"
+        job.directory.mkdir()
+        ran = job.run("doctor")
+        assert ran.code == 1
+        assert ran.out.count("expected a git repository, found none") > 1
+        assert ran.err.count("error: expected a git repository, found none") == 1
+
+
+def test_a_repository_that_is_nearly_local_is_refused_with_the_right_spelling(project: Project) -> None:
+    project.commit(config="image: app\nfrom: BASE\n")
+    ran = project.pipeline().job().run("plan", "--repo", ":locl")
+    assert ran.code == 2
+    assert "error: expected a repository or :local, found ':locl'\n  next: did you mean :local?\n" in ran.err
 
 
 def test_settings_in_the_repository_are_the_defaults(project: Project) -> None:

@@ -540,7 +540,7 @@ class TestTls:
         error = error_of(make_client(insecure=[registry.address]), reference)
         assert isinstance(error, InputError)
         assert error.message.startswith(f"expected {registry.address} to have a certificate this machine trusts, found: self")
-        assert error.hint == "name the certificate authority of the registry with a CA file"
+        assert error.hint == "commit the registry's CA certificate and name it in .stagepin.yaml: `registries: {ca: FILE}`"
         assert registry.requests == []
 
     @pytest.mark.parametrize(("content", "found"), [(None, "no such file or directory"), ("no certificate", "no certificate")])

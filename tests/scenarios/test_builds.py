@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -71,6 +72,28 @@ def test_an_image_somebody_pushed_under_a_stages_tag_is_refused(project: Project
         assert ran.code == 1
         assert f"expected the stage {tag} under its tag, found the image sha256:" in ran.err
         assert "somebody overwrote the tag; delete it in the repository, then build again" in ran.err
+
+
+def test_a_stage_that_says_itself_it_is_on_another_base_than_it_is_named_for_is_refused(project: Project) -> None:
+    project.commit(config=FOLLOWS)
+    job = project.pipeline().job()
+    job.must("pin")
+    job.must("build")
+    (tag,) = job.record["images"]["app"]["tags"]
+    manifest = json.loads(project.registry.manifests[STAGES, job.digest()][1])
+    config = json.loads(project.registry.blobs[manifest["config"]["digest"]])
+    other = str(Digest.of(b"another base"))
+    for name in ("stagepin.base", "org.opencontainers.image.base.digest"):
+        config["config"]["Labels"][name] = config["config"]["Labels"][name].replace(job.built_on(), other)
+    data = json.dumps(config).encode()
+    manifest["config"] |= {"digest": str(Digest.of(data)), "size": len(data)}
+    project.registry.blobs[str(Digest.of(data))] = data
+    project.registry.put_manifest(STAGES, tag, json.dumps(manifest).encode(), manifest["mediaType"])
+    for command in (["build"], ["build", "--require-built"]):
+        ran = project.pipeline().job(artifacts_of=job).run(*command)
+        assert ran.code == 1
+        assert f"expected image 'app' on the base {job.built_on()} its stage signature names, found it built on {other}" in ran.err
+        assert "next: somebody overwrote the tag; delete it in the repository, then build again" in ran.err
 
 
 def test_another_stage_under_a_stages_tag_is_refused(project: Project) -> None:
@@ -158,6 +181,36 @@ def test_another_builder_that_publishes_first_is_adopted_and_our_child_is_built_
     base = ours.record["images"]["app"]["platforms"]["linux/amd64"]["base"]
     assert (base["state"], base["digest"]) == ("image", theirs)
     ours.must("verify")
+
+
+def test_a_rival_that_was_first_and_is_overwritten_within_the_settle_time_is_not_recorded(project: Project) -> None:
+    project.commit(config=FOLLOWS)
+    pipeline = project.pipeline()
+    pin, first, second, ours = (pipeline.job() for _ in range(4))
+    pin.must("pin")
+    first.must("build")
+    (tag,) = first.record["images"]["app"]["tags"]
+    for key in [key for key in project.registry.tags if not key[1].startswith("stagepin-")]:
+        del project.registry.tags[key]
+    second.must("build")
+    assert second.digest() != first.digest()
+    for key in [key for key in project.registry.tags if not key[1].startswith("stagepin-")]:
+        del project.registry.tags[key]
+    asked: list[Request] = []
+
+    def race(request: Request) -> None:
+        if request.method == "GET" and request.path.endswith(f"/manifests/{tag}"):
+            asked.append(request)
+            # Absent at first (a GET twice), then the first rival's; a second rival, who looked before that, writes a moment later.
+            if len(asked) == 3:
+                project.registry.move_tag(STAGES, tag, Digest(first.digest()))
+            if len(asked) == 4:
+                project.registry.move_tag(STAGES, tag, Digest(second.digest()))
+
+    project.registry.on_request = race
+    ours.must("build")
+    assert len(asked) == 4
+    assert ours.digest() == second.digest()
 
 
 def test_a_rival_that_overwrites_within_the_settle_time_is_adopted(project: Project) -> None:

@@ -89,6 +89,15 @@ def racing_jobs(project: Project, when: Callable[[Request], bool]) -> tuple[Job,
     return first, second
 
 
+def test_only_a_storage_that_was_read_or_written_is_said_to_hold_the_pins(project: Project) -> None:
+    project.commit(config=CONFIG)
+    job = project.pipeline().job()
+    assert f"kept in the workspace and in the stages storage {project.stages}" in job.must("pin").err
+    ran = job.must("pin", "--repo", f"{project.registry.address}/elsewhere")
+    assert "pins of pipeline:1001 adopted from workspace" in ran.err
+    assert "elsewhere" not in ran.err
+
+
 class TestForeignPins:
     def test_another_pipelines_pin_file_is_refused(self, project: Project) -> None:
         project.commit(config=CONFIG)

@@ -13,7 +13,7 @@ from ci_plugin.services.verifying import RULES
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.document import seal
 from tests.fakes.registry import DOCKER_MANIFEST, OCI_INDEX
-from tests.scenarios.pipeline import STAGES, Job, Project, Ran
+from tests.scenarios.pipeline import BASE, STAGES, Job, Project, Ran
 
 CONFIG = 'image: app\nfrom: BASE\nfromLatest: true\nfromCacheVersion: "{{ env "VERSION" }}"\nshell:\n  install: [echo building]\n'
 OTHER_DIGEST = str(Digest.of(b"another"))
@@ -28,6 +28,13 @@ def built(project: Project) -> Job:
     job.must("pin")
     job.must("build")
     return job
+
+
+def test_a_commit_that_is_no_full_id_is_refused_before_anything_is_compared(built: Job) -> None:
+    ran = built.run("verify", "--commit", "HEAD~1")
+    assert ran.code == 2
+    assert "error: --commit: expected a full commit id (40 hex characters), found 'HEAD~1'" in ran.err
+    assert "next: write it whole: `git rev-parse NAME` prints it" in ran.err
 
 
 def rules(ran: Ran) -> list[str]:
@@ -210,6 +217,12 @@ class TestFindings:
         assert finding["rule"] == "base-pinned"
         assert finding["message"] == f"expected 'app' on {project.base} pinned to {pinned}, found it built on {OTHER_DIGEST}"
 
+    def test_a_base_that_is_called_kept_though_its_digest_is_an_input(self, built: Job) -> None:
+        edit_record(built, lambda _, platform: platform["base"].update(state="kept"))
+        finding = refused(built)
+        assert finding["rule"] == "base-pinned"
+        assert finding["message"].startswith("expected 'app' on a pinned base, because its digest is an input of the stage signature")
+
     def test_another_configuration(self, built: Job) -> None:
         built.must("verify", "--recompute")
         finding = refused(built, "--recompute", VERSION="2")
@@ -219,6 +232,17 @@ class TestFindings:
     def test_every_rule_has_a_test_here(self) -> None:
         text = Path(__file__).read_text()
         assert [rule for rule in RULES if f'finding["rule"] == "{rule}"' not in text] == []
+
+
+def test_a_base_whose_platform_is_the_engines_own_is_verified_against_the_index_it_was_built_on(project: Project) -> None:
+    digests = {name: project.registry.put_image(BASE, None, seed=name, platform=name) for name in ("linux/amd64", "linux/arm64")}
+    project.registry.put_index(BASE, "multi", digests)
+    image = project.base.replace(":latest", ":multi")
+    project.write("Dockerfile", f"FROM --platform=$BUILDPLATFORM {image}\nRUN echo built\n")
+    project.commit()
+    job = project.pipeline().job()
+    job.must("build", "--pin")
+    job.must("verify")
 
 
 def test_a_refused_verify_leaves_no_env_file_and_prints_what_to_do(project: Project, built: Job) -> None:
@@ -290,3 +314,15 @@ class TestMatrix:
         kept = dict(project.registry.tags)
         assert "stays: it names the same digests" in retried.must("build").err
         assert project.registry.tags == kept
+
+    def test_a_later_commit_of_a_release_train_replaces_the_record_of_the_same_digests(self, project: Project) -> None:
+        project.commit(config=self.CONFIG)
+        first = project.pipeline("1001").job()
+        first.must("build", "--pin", STAGEPIN_SCOPE="train")
+        project.write("README", "later")
+        project.commit()
+        pipeline = project.pipeline("1002")
+        build, deploy = pipeline.job(), pipeline.job()
+        build.must("build", STAGEPIN_SCOPE="train")
+        assert build.digest("app") == first.digest("app")
+        deploy.must("verify", STAGEPIN_SCOPE="train")

@@ -37,7 +37,8 @@ def command(session: Session, scope: ScopeOptions) -> int:
     rows = [(name, "no" if isinstance(answer, StagepinError) else "yes", _text(answer)) for name, answer in answers.items()]
     run.console.result(format_table(("WHAT", "WORKS", "HOW, OR WHY NOT"), rows))
     failed = [answer for answer in answers.values() if isinstance(answer, StagepinError)]
-    for error in failed:
+    # What is asked later often fails for the same reason: said once.
+    for error in {(error.message, error.where): error for error in failed}.values():
         run.console.error(error)
     return 1 if failed else 0
 

@@ -14,6 +14,7 @@ from ci_plugin.cli.outputs import as_json, image_references, write_outputs, writ
 from ci_plugin.cli.pins import need_pins
 from ci_plugin.cli.wiring import ProjectSession, Session
 from ci_plugin.conveyor.plan import make_plan
+from ci_plugin.errors import InputError
 from ci_plugin.forge.workspace import write_whole
 from ci_plugin.pins.pin_file import pin_checksum
 from ci_plugin.pins.pin_set import PinSet
@@ -23,6 +24,7 @@ from ci_plugin.reports.findings import findings_document, format_findings
 from ci_plugin.reports.tables import format_table
 from ci_plugin.services.fetching import get_record
 from ci_plugin.services.verifying import Expected, verify
+from ci_plugin.values.pipeline import parse_commit
 
 
 @click.command("verify", help="Prove that what was built is what ships: exit 0 if so, 1 with findings if not. Asks no upstream registry.")
@@ -45,6 +47,7 @@ def command(
     format_: str,
 ) -> int:
     run = ProjectSession(session, scope, project)
+    commit = _full_commit(commit)
     asking = run.asking
     asking = replace(asking, commit=commit or asking.commit, any_commit=commit is None and run.scope_options.is_scope_from_command_line)
     pins = need_pins(run, asking).pins
@@ -71,6 +74,13 @@ def command(
     )
     write_summary(run, "stagepin verify: " + ("refused" if findings else "verified"), found.record, selected)
     return 1 if findings else 0
+
+
+def _full_commit(text: str | None) -> str | None:
+    try:
+        return parse_commit(text) if text else None
+    except ValueError as error:
+        raise InputError(f"--commit: {error}", hint="write it whole: `git rev-parse NAME` prints it") from None
 
 
 def _signatures(project: ProjectSession, pins: PinSet, images: Mapping[str, object]) -> Mapping[str, str]:

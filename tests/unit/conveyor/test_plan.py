@@ -9,6 +9,7 @@ from ci_plugin.conveyor.plan import choose_platforms, make_plan
 from ci_plugin.conveyor.stage import BuildDockerfile, FromArchive, FromExternal, FromImage, FromScratch
 from ci_plugin.errors import ConfigError, InputError, Location
 from ci_plugin.values.digest import Digest
+from ci_plugin.values.pipeline import Scope
 from ci_plugin.values.platform import DEFAULT_PLATFORM, parse_platform
 from ci_plugin.values.reference import parse_reference
 from tests.unit.conveyor.project import ARM64, MemoryProject, load, make_pin, make_pins, plan_dockerfile
@@ -67,6 +68,13 @@ def test_a_plan_of_some_images_has_what_they_are_built_on_and_is_not_complete() 
     assert [planned.name for planned in plan] == ["base", "app"]
     assert not plan.is_complete
     assert plan.get("app").signature == make_plan(images, ALPINE, MemoryProject()).get("app").signature
+
+
+@pytest.mark.parametrize(("scope", "is_complete"), [("pipeline:1", False), ("commit:1", False), ("release", True), ("local", True)])
+def test_a_configuration_without_an_image_that_was_pinned_is_not_the_whole_where_all_jobs_read_one_commit(scope: str, is_complete: bool) -> None:
+    pins = replace(ALPINE, scope=Scope(scope), images=("app", "web"))
+    assert make_plan(configuration(alpine()), pins, MemoryProject()).is_complete is is_complete
+    assert make_plan(configuration(alpine(), alpine("web")), pins, MemoryProject()).is_complete
 
 
 def test_an_unknown_image_is_refused_with_the_nearest_name() -> None:

@@ -26,6 +26,13 @@ def test_the_address_comes_from_the_environment_when_none_is_given() -> None:
         engine.native_platform()
 
 
+def test_an_engine_over_ssh_is_refused_with_the_way_round_it() -> None:
+    engine = DockerEngine("ssh://user@host", credentials=_no_credentials, environ={})
+    with pytest.raises(InputError, match=r"^expected DOCKER_HOST to be unix:// or tcp://, found ssh://") as caught:
+        engine.native_platform()
+    assert "ssh -nNT -L" in caught.value.hint
+
+
 def test_an_address_nobody_can_read_is_refused() -> None:
     engine = DockerEngine("what://ever", credentials=_no_credentials, environ={})
     with pytest.raises(InputError, match="no Docker engine reachable at what://ever"):

@@ -33,8 +33,7 @@ def test_documents_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_the_directory_is_never_committed(tmp_path: Path) -> None:
-    logs = Workspace(tmp_path).make_log_directory()
-    assert logs == tmp_path / ".stagepin" / "logs"
+    Workspace(tmp_path).start_log("app", "install")
     assert (tmp_path / ".stagepin" / ".gitignore").read_bytes() == b"*\n"
 
 
@@ -102,6 +101,7 @@ def test_writing_into_a_missing_directory_names_the_path(tmp_path: Path) -> None
     with pytest.raises(InputError, match=r"expected .*/absent/env to be readable and writable, found: No such file") as caught:
         write_whole(tmp_path / "absent" / "env", b"")
     assert str(caught.value.where) == str(tmp_path / "absent" / "env")
+    assert caught.value.hint == "make its directory first (mkdir -p)"
 
 
 def test_a_device_is_not_replaced() -> None:
@@ -125,3 +125,22 @@ def test_the_clock_gives_whole_seconds_in_utc() -> None:
     assert now.isoformat().endswith("+00:00")
     clock.sleep(0)
     clock.sleep(-1)
+
+
+def test_a_committed_link_does_not_lead_a_job_log_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    workspace = Workspace(tmp_path)
+    log = workspace.start_log("app", "install")
+    assert (log, log.read_bytes()) == (tmp_path / ".stagepin" / "logs" / "app-install.log", b"")
+    log.unlink()
+    log.symlink_to(tmp_path / "precious")
+    with pytest.raises(InputError, match="expected a regular file to write to, found a symbolic link"):
+        workspace.start_log("app", "install")
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+def test_images_of_two_names_have_two_job_logs(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    logs = {workspace.start_log(name, "install") for name in ("group/app", "group_app", "")}
+    assert {log.parent for log in logs} == {tmp_path / ".stagepin" / "logs"}
+    assert len(logs) == 3

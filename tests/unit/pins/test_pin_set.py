@@ -173,8 +173,12 @@ def test_another_commit_is_refused_in_a_scope_of_one_commit_only(scope: str, is_
     if not is_refused:
         pins.check_ours(key(scope), "b" * 40, by_name=False, where=WHERE)
         return
-    with pytest.raises(DocumentError, match=f"expected pins of commit {'b' * 40}, found commit {PINS.commit}"):
+    with pytest.raises(DocumentError, match=f"expected pins of commit {'b' * 40}, found commit {PINS.commit}") as caught:
         pins.check_ours(key(scope), "b" * 40, by_name=False, where=WHERE)
+    assert caught.value.hint == (
+        f"check out {PINS.commit} in this job, or run a new pipeline, which pins anew; "
+        f"to verify what that commit shipped, as a rollback does: `stagepin verify --scope {scope}`"
+    ), "never to remove the stages storage they may be in"
 
 
 def test_a_scope_asked_for_by_name_brings_its_own_identity_but_must_be_that_scope() -> None:

@@ -154,6 +154,12 @@ class TestGetAndFetch:
         with pytest.raises(DocumentError, match="no repository is set to look in"):
             get_pins(ASKING, MemoryWorkspace(), None, FakeClock())
 
+    def test_no_local_pins_does_not_ask_for_a_repository_which_would_not_help(self) -> None:
+        with pytest.raises(DocumentError) as caught:
+            get_pins(LOCAL, MemoryWorkspace(), None, FakeClock())
+        assert caught.value.message.endswith("(looked in .stagepin/pins.json; those of the scope local are kept in the workspace alone)")
+        assert caught.value.hint == "run `stagepin pin` here first; outside CI, --scope or --pipeline names whose pins to fetch"
+
     def test_fetch_replaces_whatever_the_workspace_holds(self) -> None:
         stored = format_pin_file(pin_set())
         workspace = MemoryWorkspace(b"rubbish")
