@@ -437,6 +437,7 @@ class TestDoctor:
         assert "next: did you mean `from`?" in ran.err
 
     def test_a_reason_that_answers_several_questions_is_said_once(self, project: Project, tmp_path: Path) -> None:
+        project.commit()
         job = project.pipeline().job()
         job.environ = {"HOME": str(tmp_path)}
         job.directory = tmp_path / "empty"
