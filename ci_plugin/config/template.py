@@ -1,8 +1,9 @@
 """Go templates in a configuration: the one home of gotpl.
 
 Rules. A template sees committed files, the commit, ``--env`` and environment variables by name; no clock, no randomness, no network,
-so that the same commit renders the same text everywhere. Names that look like a secret are refused unless the settings list them.
-Output is at most 1 MiB and execution is bounded. Every failure is a ConfigError with file and line; no message holds a variable's value.
+so that the same commit renders the same text everywhere. Names that look like a secret, and addresses with a password, are refused
+unless the settings list them. Output is at most 1 MiB and execution is bounded. Every failure is a ConfigError with file and line; no
+message holds a variable's value.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from ci_plugin.errors import ConfigError, Location
 
 MAX_OUTPUT = 1 << 20
 _BUDGET = gotpl.ExecutionBudget(max_output_chars=MAX_OUTPUT, max_iterations=100_000, max_template_depth=50, max_function_calls=100_000)
-_SECRET = re.compile(r"TOKEN|PASSWORD|PASSWD|SECRET|KEY|CREDENTIAL", re.IGNORECASE)
+_SECRET = re.compile(r"TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|KEY|CREDENTIAL|AUTH(?!OR(?!IZ))", re.IGNORECASE)
+_USER_INFO = re.compile(r"://[^/@\s]+:[^/@\s]+@")
+"""An address with a password in it: GitLab's CI_REPOSITORY_URL holds the job's token."""
 _IMPURE = re.compile(r"now|ago|shuffle|randInt|gen[A-Z].*|bcrypt|htpasswd|encryptAES|buildCustomCert|durationRound")
 """What sprig's own list of impure functions leaves out."""
 _MOST_LINES_TO_ALIGN = 20_000
@@ -138,10 +141,10 @@ class _Environment:
         readable = self._source.readable_env
         if readable is not None and text not in readable:
             raise _Refused(f"expected a readable variable, found {text[:100]!r}", f"add {text[:100]} to `env:` in .stagepin.yaml")
-        if readable is None and _SECRET.search(text):
+        value = self._source.environment.get(text)
+        if readable is None and (_SECRET.search(text) or _USER_INFO.search(value or "")):
             message = f"expected no secret in a configuration, found the variable {text[:100]!r}, which looks like one"
             raise _Refused(message, f"remove it; if it is no secret, list it under `env:` in .stagepin.yaml: env: [{text[:100]}]")
-        value = self._source.environment.get(text)
         if not value and default:
             return str(default[0])
         if value is None:

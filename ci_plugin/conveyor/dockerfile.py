@@ -54,14 +54,15 @@ def dockerfile_stage(image: DockerfileImage, platform: Platform, pins: PinSet, f
         return use.reference.at(pin.digest_for(pinned_platform(use, platform)))
 
     ignore_file, ignored = _read_dockerignore(image, files)
-    context = tuple(_used_files(image, dockerfile.context_use(image.target, args), ignored, files.listing()))
+    use = dockerfile.context_use(image.target, args)
+    context = tuple(_used_files(image, use, ignored, files.listing()))
     added = tuple(_added_files(image, files))
     inputs = [
         *texts("instructions", dockerfile.instructions(image.target, args)),
         *pairs("buildArgs", dockerfile.build_arg_values(image.target, args)),
         *hidden("cacheVersion", image.cache_version),
         *hidden("dockerignore", ignore_file),
-        *_listing_input("context", image, context),
+        *_listing_input("context", image, context, use),
         *_added_input("contextAdd", added),
         *(_digest_inputs(references, pinned) if image.from_latest else ()),
     ]
@@ -76,6 +77,7 @@ def dockerfile_stage(image: DockerfileImage, platform: Platform, pins: PinSet, f
         build_args=image.build_args,
         context_directory=image.context,
         context=context,
+        is_context_whole=use.whole,
         added=added,
         base=_base(dockerfile.base_use(image.target, args), pinned, platform),
         pulled=tuple(dict.fromkeys(pinned(use) for use in references)),
@@ -136,11 +138,12 @@ def _prefix(image: DockerfileImage) -> str:
     return "" if directory == "." else f"{directory}/"
 
 
-def _listing_input(label: str, image: DockerfileImage, entries: Sequence[TreeEntry]) -> Iterator[Input]:
+def _listing_input(label: str, image: DockerfileImage, entries: Sequence[TreeEntry], use: ContextUse) -> Iterator[Input]:
     """The files by their paths in the context, because that is all a build sees of where they are."""
     if entries:
         inside = (TreeEntry(entry.path.removeprefix(_prefix(image)), entry.mode, entry.blob) for entry in entries)
-        yield Input(label, Listing.of(inside).fields, f"{len(entries)} committed files")
+        why = f", the whole context: {use.reason}" if use.whole else ""
+        yield Input(label, Listing.of(inside).fields, f"{len(entries)} committed files{why}")
 
 
 def _added_input(label: str, files: Sequence[ContextFile]) -> Iterator[Input]:

@@ -95,6 +95,7 @@ class BuildDockerfile:
     """Build a Dockerfile whose references were replaced by ``repository@digest``, over exactly the files that entered the signature.
 
     ``base`` is what the target begins with (None for scratch); ``pulled`` every pinned reference to have in the engine first.
+    ``is_context_whole``: all that ``.dockerignore`` leaves, because the file does not bound what it reads.
     Paths in ``context`` are those of the commit, at or below ``context_directory``; paths in ``added`` are relative to that directory.
     """
 
@@ -103,6 +104,7 @@ class BuildDockerfile:
     build_args: Mapping[str, str] = field(repr=False)
     context_directory: str
     context: tuple[TreeEntry, ...]
+    is_context_whole: bool
     added: tuple[ContextFile, ...]
     base: FromExternal | None
     pulled: tuple[Reference, ...]

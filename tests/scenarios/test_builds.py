@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -28,6 +29,18 @@ class _NoEngine:
 
     def __getattr__(self, name: str) -> Any:
         raise Bug(f"expected a build that needs no engine, found it asked to {name}")
+
+
+def store_changed(project: Project, repository: str, tag: str, change: Callable[[Any], None]) -> None:
+    """Push a copy of a tag's image whose ``config`` was changed over it."""
+    _, data = project.registry.manifests[repository, project.registry.tags[repository, tag]]
+    manifest = json.loads(data)
+    image = json.loads(project.registry.blobs[manifest["config"]["digest"]])
+    change(image["config"])
+    blob = json.dumps(image).encode()
+    manifest["config"] |= {"digest": str(Digest.of(blob)), "size": len(blob)}
+    project.registry.blobs[str(Digest.of(blob))] = blob
+    project.registry.put_manifest(repository, tag, json.dumps(manifest).encode(), manifest["mediaType"])
 
 
 def test_without_from_latest_the_base_of_the_first_build_is_kept_and_the_record_says_which(project: Project) -> None:
@@ -80,15 +93,13 @@ def test_a_stage_that_says_itself_it_is_on_another_base_than_it_is_named_for_is_
     job.must("pin")
     job.must("build")
     (tag,) = job.record["images"]["app"]["tags"]
-    manifest = json.loads(project.registry.manifests[STAGES, job.digest()][1])
-    config = json.loads(project.registry.blobs[manifest["config"]["digest"]])
     other = str(Digest.of(b"another base"))
-    for name in ("stagepin.base", "org.opencontainers.image.base.digest"):
-        config["config"]["Labels"][name] = config["config"]["Labels"][name].replace(job.built_on(), other)
-    data = json.dumps(config).encode()
-    manifest["config"] |= {"digest": str(Digest.of(data)), "size": len(data)}
-    project.registry.blobs[str(Digest.of(data))] = data
-    project.registry.put_manifest(STAGES, tag, json.dumps(manifest).encode(), manifest["mediaType"])
+
+    def relabel(config: Any) -> None:
+        for name in ("stagepin.base", "org.opencontainers.image.base.digest"):
+            config["Labels"][name] = config["Labels"][name].replace(job.built_on(), other)
+
+    store_changed(project, STAGES, tag, relabel)
     for command in (["build"], ["build", "--require-built"]):
         ran = project.pipeline().job(artifacts_of=job).run(*command)
         assert ran.code == 1
@@ -345,3 +356,40 @@ def test_a_repository_that_may_not_be_written_is_said_by_pin_before_anything_is_
     assert ran.code == 2
     assert f"expected to be let in by {project.registry.address} anonymously (no credentials found for it), found status 403" in ran.err
     assert "\n  next: " in ran.err
+
+
+@pytest.mark.parametrize(
+    ("trigger", "instructions", "code"),
+    [
+        ("COPY . /app", "", 2),
+        ("add --chown=1 src /app", "", 2),
+        ("RUN --mount=target=/src make", "", 2),
+        ("COPY . /app", "COPY . /all\n", 0),
+        ("COPY --chown=1 --from=scratch /a /a", "", 0),
+        ("RUN make", "", 0),
+    ],
+)
+def test_a_base_that_takes_files_by_itself_is_refused_where_the_context_is_bounded(
+    project: Project, trigger: str, instructions: str, code: int
+) -> None:
+    store_changed(project, BASE, "latest", lambda config: config.update(OnBuild=["ENV A=b", trigger]))
+    project.write("src/main.py", "print()")
+    project.write("Dockerfile", f"FROM {project.base}\n{instructions}")
+    project.commit()
+    ran = project.pipeline().job().run("build", "--pin")
+    assert ran.code == code, ran.text
+    if code:
+        assert (
+            f"expected a base that takes no files of the build context by itself, found {project.base.removesuffix(':latest')}@" in ran.err
+        )
+        assert f"with `ONBUILD {trigger}`" in ran.err
+        assert "next: use a base without ONBUILD and write that instruction into the Dockerfile" in ran.err
+
+
+def test_explain_says_why_the_whole_context_counts(project: Project) -> None:
+    project.write("Dockerfile", f"FROM {project.base}\nCOPY . /all\n")
+    project.commit()
+    job = project.pipeline().job()
+    job.must("pin")
+    name = job.pins["images"][0]
+    assert "committed files, the whole context: Dockerfile:2: COPY . reads the whole build context" in job.must("explain", name).out

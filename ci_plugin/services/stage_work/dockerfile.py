@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from ci_plugin.conveyor.stage import BuildDockerfile
+from ci_plugin.errors import InputError
 from ci_plugin.ports import ContextFile, Engine, EngineImage, OutputSink, SourceTree
 from ci_plugin.records.build_record import BaseRecord, BaseState
 from ci_plugin.services.stage_work.opening import open_external
 from ci_plugin.values.platform import Platform
+from ci_plugin.values.reference import Reference
+
+_READS_CONTEXT = re.compile(r"\s*(?:(?:COPY|ADD)\s(?!\s*(?:--\S+\s+)*--from=)|RUN\s+--mount=)", re.IGNORECASE)
 
 
 def open_dockerfile(work: BuildDockerfile, engine: Engine) -> BaseRecord:
-    """Make all references present in the engine, with our credentials and by digest; the record of what the target begins with."""
+    """Make all references present in the engine, with our credentials and by digest; the record of what the target begins with.
+
+    Raises InputError for a base whose ONBUILD reads files of the context: nobody knew of them when the context was chosen.
+    """
     for reference in work.pulled:
-        engine.pull(reference)
+        image = engine.pull(reference)
+        if not work.is_context_whole:
+            _refuse_triggers(reference, image)
     return open_external(work.base, engine).record if work.base else BaseRecord(None, None, BaseState.SCRATCH, ())
+
+
+def _refuse_triggers(reference: Reference, image: EngineImage) -> None:
+    triggers = image.config.get("OnBuild")
+    for trigger in triggers if isinstance(triggers, list) else ():
+        if _READS_CONTEXT.match(str(trigger)):
+            found = f"{reference} with `ONBUILD {str(trigger)[:100]}`"
+            raise InputError(
+                f"expected a base that takes no files of the build context by itself, found {found}",
+                hint="use a base without ONBUILD and write that instruction into the Dockerfile, which says which files are read",
+            )
 
 
 def build_dockerfile(

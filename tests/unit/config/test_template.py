@@ -56,6 +56,20 @@ def test_only_listed_names_are_readable_where_the_settings_list_some() -> None:
     assert "found 'X'" in refuse('{{ env "X" }}', given).message
 
 
+@pytest.mark.parametrize("name", ["MY_TOKEN", "DOCKER_AUTH_CONFIG", "HTTP_AUTHORIZATION", "GPG_PASSPHRASE", "CI_REPOSITORY_URL"])
+def test_what_looks_like_a_secret_is_refused_unless_the_settings_list_it(name: str) -> None:
+    environment = {name: f"https://gitlab-ci-token:{SECRET}@gitlab.example.com/app.git" if name.endswith("URL") else SECRET}
+    error = refuse(f'{{{{ env "{name}" "default" }}}}', source({}, environment))
+    assert error.message == f"expected no secret in a configuration, found the variable {name!r}, which looks like one"
+    assert error.hint == f"remove it; if it is no secret, list it under `env:` in .stagepin.yaml: env: [{name}]"
+    assert show(f'{{{{ env "{name}" }}}}', source({}, environment, readable_env=(name,))) == environment[name]
+
+
+def test_an_author_and_an_address_without_a_password_are_readable() -> None:
+    environment = {"CI_COMMIT_AUTHOR": "Ann <ann@example.com>", "SITE": "https://user@example.com/"}
+    assert show('{{ env "CI_COMMIT_AUTHOR" }} {{ env "SITE" }}', source({}, environment)) == " ".join(environment.values())
+
+
 def test_a_failure_in_a_shared_template_names_its_file() -> None:
     given = source({".werf/a.tmpl": '\n{{ env "U" }}', ".werf/b.tmpl": "\n\n{{ nope }}"})
     assert str(refuse('{{ include "a.tmpl" . }}', given).where) == ".werf/b.tmpl:3"
