@@ -132,8 +132,12 @@ class Engine(Protocol):
         labels: Mapping[str, str],
         platform: Platform,
         output: OutputSink,
+        needs_buildkit: str | None = None,
     ) -> EngineImage:
-        """Build this Dockerfile text over this context; the file is sent along, the context need not hold it."""
+        """Build this Dockerfile text over this context; the file is sent along, the context need not hold it.
+
+        ``needs_buildkit``: what of the text an engine without BuildKit cannot build, for the InputError it then raises.
+        """
         ...
 
     def tag(self, image: ImageId, reference: Reference) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from ci_plugin import __version__
 from ci_plugin.cli.options import ProjectOptions, ScopeOptions
 from ci_plugin.config.model import Configuration, DockerfileImage
-from ci_plugin.config.settings import Settings, parse_settings
+from ci_plugin.config.settings import SETTINGS_FILE, Settings, parse_settings
 from ci_plugin.config.source import Source
 from ci_plugin.errors import ConfigError, InputError
 from ci_plugin.forge.clock import SystemClock
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from ci_plugin.project_files import DirectoryFiles
 
 LOCAL = ":local"
-SETTINGS_FILE = ".stagepin.yaml"
 TOOL = f"stagepin/{__version__}"
 TRANSFER_SECONDS = 600.0
 """For one pull or push with all its tries; what takes longer is not tried again."""

@@ -31,7 +31,10 @@ _KEPT_LINES = 5000
 
 @dataclass(frozen=True, slots=True)
 class BuildRequest:
-    """What one build is asked for; ``dockerfile`` is the text, ``network`` is None for the engine's default."""
+    """What one build is asked for; ``dockerfile`` is the text, ``network`` is None for the engine's default.
+
+    ``needs_buildkit`` names what of the text the classic builder cannot build.
+    """
 
     context: tuple[ContextFile, ...]
     dockerfile: str
@@ -40,6 +43,7 @@ class BuildRequest:
     labels: Mapping[str, str]
     platform: Platform
     network: str | None
+    needs_buildkit: str | None = None
 
     def body(self) -> tuple[str, bytes]:
         """The name of the Dockerfile in the context, and the context's tar.
@@ -80,6 +84,9 @@ class Builder:
     def build(self, request: BuildRequest, output: OutputSink) -> ImageId:
         """The built image's ID. Raises StageFailed with the output, InputError for the Dockerfile, Gone, AccessDenied, Unavailable."""
         buildkit = self._connection.api_version >= _OLDEST_BUILDKIT_API
+        if request.needs_buildkit and not buildkit:
+            message = f"expected an engine with BuildKit for {request.needs_buildkit}, found one without"
+            raise InputError(message, hint="use an engine of version 18.09 or newer")
         name, tar = request.body()
         log = _Log(output)
         with engine_errors("build a Dockerfile"):

@@ -126,10 +126,12 @@ class DockerEngine:
         labels: Mapping[str, str],
         platform: Platform,
         output: OutputSink,
+        needs_buildkit: str | None = None,
     ) -> EngineImage:
         """Build this Dockerfile text. Raises StageFailed with the output, InputError, Gone, AccessDenied, Unavailable."""
         network = self._committer.network_mode()
-        request = BuildRequest(tuple(context), dockerfile, target, build_args, labels, platform, None if network == "default" else network)
+        chosen = None if network == "default" else network
+        request = BuildRequest(tuple(context), dockerfile, target, build_args, labels, platform, chosen, needs_buildkit)
         return self._get_image(self._builder.build(request, output))
 
     def tag(self, image: ImageId, reference: Reference) -> None:

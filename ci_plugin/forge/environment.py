@@ -45,8 +45,6 @@ class CiContext:
     default_repo: Repository | None = None
     is_child_pipeline: bool = False
     is_ci: bool = False
-    log_style: str = "plain"
-    """``gitlab``, ``github`` or ``plain``: whose markers the log understands."""
 
 
 def read_environment(environ: Mapping[str, str]) -> CiContext:
@@ -123,7 +121,6 @@ def _read_gitlab(environ: Mapping[str, str]) -> CiContext:
         default_repo=_find_gitlab_repo(environ),
         is_child_pipeline=environ.get("CI_PIPELINE_SOURCE") == "parent_pipeline",
         is_ci=True,
-        log_style="gitlab",
     )
 
 
@@ -147,7 +144,6 @@ def _read_github(environ: Mapping[str, str]) -> CiContext:
         # A GitHub server of one's own has its registry elsewhere, and ghcr.io must not get its token.
         default_repo=_find_repository(f"ghcr.io/{repository.lower()}") if host == "github.com" else None,
         is_ci=True,
-        log_style="github",
     )
 
 

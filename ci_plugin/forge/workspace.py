@@ -13,10 +13,9 @@ import stat
 from pathlib import Path
 
 from ci_plugin.errors import DocumentError, InputError, Location
+from ci_plugin.values.document import LARGEST_DOCUMENT
 
 DIRECTORY_NAME = ".stagepin"
-LARGEST_DOCUMENT = 16 * 1024 * 1024
-"""Bytes."""
 
 
 class Workspace:

@@ -14,6 +14,7 @@ from ci_plugin.errors import AccessDenied, AnswerIsNo, DocumentError, Location
 from ci_plugin.ports import Registry
 from ci_plugin.values.canonical import canonical_json
 from ci_plugin.values.digest import Digest
+from ci_plugin.values.document import LARGEST_DOCUMENT
 from ci_plugin.values.manifest import OCI_MANIFEST, Manifest
 from ci_plugin.values.pipeline import ScopeKey
 from ci_plugin.values.reference import Reference, Repository
@@ -21,8 +22,6 @@ from ci_plugin.values.reference import Reference, Repository
 ARTIFACT_TYPE = "application/vnd.stagepin.scope.v1+json"
 PINS_TYPE = "application/vnd.stagepin.pins.v1+json"
 RECORD_TYPE = "application/vnd.stagepin.record.v1+json"
-LONGEST_DOCUMENT = 16 * 1024 * 1024
-"""Bytes of a pin file or build record."""
 
 _EMPTY = b"{}"
 _EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
@@ -109,11 +108,11 @@ class RegistryPinStore:
 
     def _read(self, manifest: Manifest, media_type: str) -> bytes | None:
         layer = next((layer for layer in manifest.layers if layer.media_type == media_type), None)
-        return self._registry.get_blob(self._repository, layer, LONGEST_DOCUMENT) if layer else None
+        return self._registry.get_blob(self._repository, layer, LARGEST_DOCUMENT) if layer else None
 
     def _upload(self, document: bytes, media_type: str, title: str) -> dict[str, Any]:
-        if len(document) > LONGEST_DOCUMENT:
-            raise DocumentError(f"expected a {title} of at most {LONGEST_DOCUMENT} bytes, found {len(document)}")
+        if len(document) > LARGEST_DOCUMENT:
+            raise DocumentError(f"expected a {title} of at most {LARGEST_DOCUMENT} bytes, found {len(document)}")
         digest: Digest = self._registry.put_blob(self._repository, document)
         return {"mediaType": media_type, "digest": str(digest), "size": len(document), "annotations": {_TITLE: title}}
 

@@ -19,6 +19,7 @@ from ci_plugin.values.digest import Digest
 from ci_plugin.values.pipeline import PipelineId
 
 LARGEST_DOCUMENT = 16 * 1024 * 1024
+"""Bytes."""
 _DEEPEST = 40
 _LARGEST_NUMBER = 2**53 - 1
 """The largest whole number every JSON reader keeps exactly (RFC 7493, section 2.2)."""

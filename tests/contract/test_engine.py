@@ -463,6 +463,17 @@ class TestRealEngine:
         with pytest.raises(InputError, match="requires BuildKit") as caught:
             old.build(f"FROM {real.base}\nRUN --mount=type=cache,target=/c true\n")
         assert "engine" in caught.value.hint
+        with pytest.raises(InputError, match="with BuildKit for Dockerfile:2: a here-document in RUN, found one without"):
+            old.engine.build(
+                (),
+                f"FROM {real.base}\nRUN <<END\ntrue\nEND\n",
+                target=None,
+                build_args={},
+                labels={},
+                platform=AMD64,
+                output=lines.append,
+                needs_buildkit="Dockerfile:2: a here-document in RUN",
+            )
 
     def test_a_secret_needs_what_is_not_there(self, real: Site) -> None:
         real.start()

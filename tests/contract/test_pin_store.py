@@ -8,7 +8,8 @@ import pytest
 
 from ci_plugin.errors import DocumentError
 from ci_plugin.ports import PinStore
-from ci_plugin.registry.pin_store import ARTIFACT_TYPE, LONGEST_DOCUMENT, RegistryPinStore
+from ci_plugin.registry.pin_store import ARTIFACT_TYPE, RegistryPinStore
+from ci_plugin.values.document import LARGEST_DOCUMENT
 from ci_plugin.values.pipeline import PipelineId, Scope, ScopeKey
 from ci_plugin.values.reference import Repository
 from tests.fakes.registry import make_image
@@ -84,8 +85,8 @@ def test_other_tools_find_named_files_in_it(repository: Repository) -> None:
 
 
 def test_a_document_too_large_is_not_sent(repository: Repository) -> None:
-    with pytest.raises(DocumentError, match=f"expected a pins.json of at most {LONGEST_DOCUMENT} bytes"):
-        make_store(repository).create_pins(KEY, b" " * (LONGEST_DOCUMENT + 1))
+    with pytest.raises(DocumentError, match=f"expected a pins.json of at most {LARGEST_DOCUMENT} bytes"):
+        make_store(repository).create_pins(KEY, b" " * (LARGEST_DOCUMENT + 1))
 
 
 def test_the_store_says_what_it_promises(repository: Repository) -> None:

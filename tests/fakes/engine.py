@@ -152,6 +152,7 @@ class FakeEngine:
         labels: Mapping[str, str],
         platform: Platform,
         output: OutputSink,
+        needs_buildkit: str | None = None,
     ) -> EngineImage:
         self._live("build a Dockerfile")
         files = tuple(context)

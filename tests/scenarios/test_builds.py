@@ -393,3 +393,13 @@ def test_explain_says_why_the_whole_context_counts(project: Project) -> None:
     job.must("pin")
     name = job.pins["images"][0]
     assert "committed files, the whole context: Dockerfile:2: COPY . reads the whole build context" in job.must("explain", name).out
+
+
+def test_a_dockerfile_that_gives_an_image_of_another_platform_than_was_asked_for_is_refused(project: Project) -> None:
+    project.registry.put_image(BASE, "arm", platform="linux/arm64")
+    project.write("Dockerfile", f"FROM --platform=linux/arm64 {project.base.replace(':latest', ':arm')}\n")
+    project.commit()
+    ran = project.pipeline().job().run("build", "--pin")
+    assert ran.code == 2, ran.text
+    assert "expected the Dockerfile to give an image for linux/amd64, found one for linux/arm64" in ran.err
+    assert "next: drop --platform from the last stage's FROM, or ask for `--platform linux/arm64`" in ran.err

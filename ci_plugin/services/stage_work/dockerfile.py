@@ -42,8 +42,8 @@ def _refuse_triggers(reference: Reference, image: EngineImage) -> None:
 def build_dockerfile(
     work: BuildDockerfile, labels: Mapping[str, str], platform: Platform, engine: Engine, source: SourceTree, output: OutputSink
 ) -> EngineImage:
-    """The built image. Raises StageFailed with the output where an instruction fails."""
-    return engine.build(
+    """The built image. Raises StageFailed with the output where an instruction fails, InputError for an image of another platform."""
+    image = engine.build(
         _context(work, source),
         work.text,
         target=work.target,
@@ -51,7 +51,12 @@ def build_dockerfile(
         labels=labels,
         platform=platform,
         output=output,
+        needs_buildkit=work.needs_buildkit,
     )
+    if not image.platform.serves(platform):
+        message = f"expected the Dockerfile to give an image for {platform}, found one for {image.platform}"
+        raise InputError(message, hint=f"drop --platform from the last stage's FROM, or ask for `--platform {image.platform}`")
+    return image
 
 
 def _context(work: BuildDockerfile, source: SourceTree) -> Iterator[ContextFile]:

@@ -47,7 +47,6 @@ def test_gitlab_is_read() -> None:
         ref="main",
         default_repo=Repository("registry.example.com", "group/app"),
         is_ci=True,
-        log_style="gitlab",
     )
 
 
@@ -61,7 +60,6 @@ def test_github_is_read() -> None:
         ref="main",
         default_repo=Repository("ghcr.io", "group/app"),
         is_ci=True,
-        log_style="github",
     )
     assert context.pipeline is not None
     assert context.pipeline.project == "Group/App"

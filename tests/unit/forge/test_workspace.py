@@ -9,7 +9,8 @@ import pytest
 
 from ci_plugin.errors import DocumentError, InputError
 from ci_plugin.forge.clock import SystemClock
-from ci_plugin.forge.workspace import LARGEST_DOCUMENT, Workspace, write_whole
+from ci_plugin.forge.workspace import Workspace, write_whole
+from ci_plugin.values.document import LARGEST_DOCUMENT
 
 
 def names(directory: Path) -> list[str]:
