@@ -22,7 +22,7 @@ from ci_plugin.conveyor.stage import (
     Unpinned,
     WriteConfig,
 )
-from ci_plugin.errors import Bug, InputError, StageFailed
+from ci_plugin.errors import AnswerIsNo, Bug, InputError
 from ci_plugin.ports import Engine, EngineImage, OutputSink, SourceTree, StagesStorage, StoredStage
 from ci_plugin.records.build_record import BaseRecord, BuiltBy
 from ci_plugin.records.stage_labels import Ancestor, StageLabels
@@ -112,7 +112,7 @@ class _Line:
         started = time.monotonic()
         try:
             image = self._make(stage)
-        except StageFailed as error:
+        except AnswerIsNo as error:
             error.message = f"stage {stage.name!r} of image {self._planned.name!r}: {error.message}"
             error.where = error.where or self._planned.image.location
             raise

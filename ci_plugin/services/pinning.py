@@ -86,9 +86,15 @@ def adopt_or_create(
     clock: Clock,
     locked: bool = False,
 ) -> Adopted:
-    """The one pin set of the scope. With ``locked`` AnswerIsNo is raised where anything would have to be resolved."""
+    """The one pin set of the scope. With ``locked`` AnswerIsNo is raised where anything would have to be resolved.
+
+    Raises InputError where the scope's pins lack a reference.
+    """
     adopted = find_pins(asking, workspace, store, clock)
     if adopted is not None and not _is_outgrown(adopted.pins, references):
+        for use in references:
+            # Said here, in the pin job, and not by the first build job: a set is never extended.
+            adopted.pins.get(use.reference, use.location)
         return adopted
     if locked:
         message = f"expected the pins of {asking.key.scope} to exist, found none: {len(references)} references would have to be resolved"

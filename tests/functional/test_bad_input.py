@@ -261,6 +261,13 @@ def test_a_pin_file_that_is(project: Project, row: str) -> None:
     assert project.upstream_requests() == []
 
 
+def test_commands_on_a_base_without_a_shell_name_the_image_and_its_stage(project: Project) -> None:
+    project.commit(config="image: app\nfrom: scratch\nshell:\n  install: [make]\n")
+    ran = project.pipeline().job().run("build", "--pin")
+    message = "stage 'install' of image 'app': expected a base that can run commands, found an image without /bin/sh"
+    refused(ran, 1, message, at="werf.yaml:4", hint="use a base that has a shell, or drop the commands of this image's stages")
+
+
 def test_a_failing_shell_command_shows_its_whole_output(project: Project) -> None:
     project.commit(config=CONFIG + "shell:\n  install: [make]\n")
     job = project.pipeline().job()

@@ -98,6 +98,19 @@ def test_only_a_storage_that_was_read_or_written_is_said_to_hold_the_pins(projec
     assert "elsewhere" not in ran.err
 
 
+def test_a_second_configuration_in_a_scope_is_refused_when_it_pins_and_not_when_it_builds(project: Project) -> None:
+    project.write("one/Dockerfile", f"FROM {project.base}\n")
+    project.write("two/Dockerfile", f"FROM {project.registry.address}/base/another\n")
+    project.commit()
+    pipeline = project.pipeline()
+    pipeline.job().must("pin", "--dockerfile", "one=one/Dockerfile")
+    ran = pipeline.job().run("pin", "--dockerfile", "two=two/Dockerfile")
+    assert ran.code == 2
+    assert f"error: expected {project.registry.address}/base/another:latest among the 1 pins of pipeline:1001, found it missing" in ran.err
+    assert "  at: two/Dockerfile:1\n" in ran.err
+    assert "then pin in a new scope" in ran.err
+
+
 class TestForeignPins:
     def test_another_pipelines_pin_file_is_refused(self, project: Project) -> None:
         project.commit(config=CONFIG)

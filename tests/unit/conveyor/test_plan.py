@@ -71,7 +71,7 @@ def test_a_plan_of_some_images_has_what_they_are_built_on_and_is_not_complete() 
 
 
 @pytest.mark.parametrize(("scope", "is_complete"), [("pipeline:1", False), ("commit:1", False), ("release", True), ("local", True)])
-def test_a_configuration_without_an_image_that_was_pinned_is_not_the_whole_where_all_jobs_read_one_commit(scope: str, is_complete: bool) -> None:
+def test_a_configuration_that_lacks_a_pinned_image_is_not_the_whole_in_a_scope_of_one_commit(scope: str, is_complete: bool) -> None:
     pins = replace(ALPINE, scope=Scope(scope), images=("app", "web"))
     assert make_plan(configuration(alpine()), pins, MemoryProject()).is_complete is is_complete
     assert make_plan(configuration(alpine(), alpine("web")), pins, MemoryProject()).is_complete
