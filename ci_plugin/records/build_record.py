@@ -94,12 +94,21 @@ class BuildRecord:
     images: Mapping[str, ImageRecord]
 
     def select(self, names: Iterable[str], where: Location) -> Mapping[str, ImageRecord]:
-        """The named images, or all of a complete record. Raises AnswerIsNo for a partial record without names, or a name it lacks."""
+        """The named images, or all of a complete record; at least one.
+
+        Raises AnswerIsNo for a partial record without names, a name it lacks, and a record of nothing: no proof is no yes.
+        """
         wanted = tuple(names)
         if not wanted and not self.complete:
             raise AnswerIsNo(
                 f"expected a complete build record, found a partial one with {', '.join(self.images) or 'no image'}",
                 hint="run `stagepin build --require-built` after the last build job, or name the images",
+                where=where,
+            )
+        if not wanted and not self.images:
+            raise AnswerIsNo(
+                "expected an image in the build record, found none",
+                hint="only images that are neither artifacts nor `final: false` are recorded; build one of those in this scope",
                 where=where,
             )
         missing = [name for name in wanted if name not in self.images]

@@ -105,6 +105,9 @@ def _verify_config(
     except ValueError as error:
         yield _error("image-config", f"expected {name!r} to be an image, found something else: {error}", where, rebuild)
         return
+    if recorded.digest != manifest.descriptor.digest:
+        message = f"expected {name!r} for {platform} at {recorded.digest}, as its record says, found {manifest.descriptor.digest}"
+        yield _error("image-config", message, where, rebuild)
     if not config.platform.serves(platform):
         yield _error("image-config", f"expected {name!r} to be for {platform}, found {config.platform}", where, rebuild)
     yield from (_error("image-labels", message, where, rebuild) for message in _label_faults(name, recorded, config))

@@ -155,6 +155,12 @@ class TestFindings:
         assert f"expected 'app' to have the image ID {OTHER_DIGEST}, found sha256:" in finding["message"]
         assert finding["hint"].startswith("the image is not the recorded one: do not deploy it")
 
+    def test_another_digest_for_the_platform_than_for_the_image(self, built: Job) -> None:
+        edit_record(built, lambda _, platform: platform.update(digest=OTHER_DIGEST))
+        finding = refused(built)
+        assert finding["rule"] == "image-config"
+        assert finding["message"] == f"expected 'app' for linux/amd64 at {OTHER_DIGEST}, as its record says, found {built.digest()}"
+
     def test_an_index_in_place_of_the_manifest(self, project: Project, built: Job) -> None:
         index = project.registry.put_index(STAGES, None, {"linux/amd64": Digest(built.digest())}, media_type=OCI_INDEX)
         edit_record(built, lambda image, _: image.update(digest=str(index), reference=f"{project.stages}@{index}"))

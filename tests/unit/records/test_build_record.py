@@ -163,6 +163,13 @@ def test_a_partial_record_is_never_taken_for_the_whole() -> None:
         replace(example(), complete=False, images={}).select([], WHERE)
 
 
+def test_a_record_of_nothing_proves_nothing() -> None:
+    with pytest.raises(AnswerIsNo) as caught:
+        replace(example(), images={}).select([], WHERE)
+    assert caught.value.message == "expected an image in the build record, found none"
+    assert caught.value.hint.startswith("only images that are neither artifacts nor `final: false` are recorded")
+
+
 def test_an_image_the_record_lacks_is_named_with_the_command_that_builds_it() -> None:
     with pytest.raises(AnswerIsNo) as caught:
         example().select(["app", "web", "api"], WHERE)
