@@ -28,13 +28,13 @@ RULES = {
     "record-commit": "the build record is of the commit that is deployed",
     "record-published": "the build record's images are in a registry repository",
     "image-exists": "the recorded digest is in the registry",
-    "image-config": "the image ID and platform are the recorded ones",
+    "image-config": "digest, image ID and platform are the recorded ones",
     "image-labels": "the image says it is the recorded stage signature on the recorded base",
     "base-layers": "the image begins with the recorded base's layers",
     "base-pinned": "the recorded base is what the pin file pins its reference to",
     "signature-recomputed": "this checkout, configuration and pins give the recorded stage signature",
 }
-"""Rule name → what it proves; the documentation lists the same."""
+"""Rule name → what it proves: a name is stable, pipelines may look for it."""
 
 
 @dataclass(frozen=True, slots=True)
