@@ -49,7 +49,7 @@ def describe_base(image: Image) -> str:
 def _tell(session: ProjectSession, adopted: Adopted) -> None:
     console, store = session.console, session.pin_store
     if adopted.source == "resolved":
-        console.event(f"pinned {len(adopted.pins.pins)} references for {adopted.pins.scope}")
+        console.event(f"pinned for {adopted.pins.scope}, references: {len(adopted.pins.pins)}")
     else:
         console.event(f"pins of {adopted.pins.scope} adopted from {adopted.source}")
     for pin in adopted.pins.pins:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 LOCAL = ":local"
 TOOL = f"stagepin/{__version__}"
+PREDEFINED_ARGS = frozenset(f"{name}_PROXY" for name in ("HTTP", "HTTPS", "FTP", "NO", "ALL"))
+PREDEFINED_ARGS |= {name.lower() for name in PREDEFINED_ARGS}
+"""Build arguments a Dockerfile need not declare (docs.docker.com, "Predefined ARGs")."""
 TRANSFER_SECONDS = 600.0
 """For one pull or push with all its tries; what takes longer is not tried again."""
 
@@ -102,6 +105,7 @@ class Session:
             color=wants_color(self.options.color, self.environ, sys.stderr),
             redactor=self.redactor,
             clock=self.clock,
+            directory=self.options.directory,
         )
 
     @property
@@ -285,7 +289,16 @@ class ProjectSession(ScopedSession):
             for image in configuration.images
             if isinstance(image, DockerfileImage)
         ]
+        self._tell_unused(images, given)
         return Configuration.of(configuration.project, configuration.dialect, configuration.file, images)
+
+    def _tell_unused(self, images: Sequence[DockerfileImage], given: Mapping[str, str]) -> None:
+        """A name that no Dockerfile declares is most likely a slip; the builder would pass over it as well."""
+        from ci_plugin.config.references import load_dockerfile
+
+        declared = {name for image in images for name, _ in load_dockerfile(image, self.source).build_arg_values(image.target, given)}
+        for name in sorted(set(given) - declared - PREDEFINED_ARGS):
+            self.console.warning(f"--build-arg {name}: no ARG {name} in the Dockerfiles that are built; nothing reads it")
 
     def _build_arg(self, text: str) -> tuple[str, str]:
         name, equals, value = text.partition("=")

@@ -272,7 +272,9 @@ def _translate(error: Exception, url: str) -> Unavailable | InputError:
     cause = error.args[0] if isinstance(error, SSLError) and error.args else error
     if isinstance(cause, ssl.SSLCertVerificationError):
         message = f"expected {host} to have a certificate this machine trusts, found: {cause.verify_message}"
-        return InputError(message, hint="commit the registry's CA certificate and name it in .stagepin.yaml: `registries: {ca: FILE}`", where=where)
+        return InputError(
+            message, hint="commit the registry's CA certificate and name it in .stagepin.yaml: `registries: {ca: FILE}`", where=where
+        )
     if isinstance(error, SSLError):
         hint = f"if {host} speaks plain HTTP, name it as an insecure registry"
         return _NotTls(f"expected {host} to speak TLS, found: {_reason(error)}", hint=hint, where=where)

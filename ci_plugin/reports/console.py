@@ -7,6 +7,7 @@ the log format ``json`` every line on stderr is one object. Markers of GitLab an
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 import threading
 from collections.abc import Iterator, Mapping
@@ -35,7 +36,7 @@ def wants_color(choice: str, environ: Mapping[str, str], stream: TextIO) -> bool
 
 
 class Console:
-    """Prints for one run; ``verbosity`` is -1 (quiet), 0 or 1 (details too)."""
+    """Prints for one run; ``verbosity`` is -1 (quiet), 0 or 1 (details too); ``directory`` is the project's, as ``-C`` gave it."""
 
     def __init__(
         self,
@@ -48,7 +49,9 @@ class Console:
         color: bool = False,
         redactor: Redactor,
         clock: Clock,
+        directory: str = ".",
     ) -> None:
+        self._directory = directory
         self._out, self._err = out, err
         self._style: Style = "plain" if log_format == "json" else style
         self._is_json = log_format == "json"
@@ -94,7 +97,7 @@ class Console:
         lines = [self._paint("error", "error:") + " " + line for line in self._clean(error.message)[:1]]
         lines += [f"  {line}" for line in self._clean(error.message)[1:]]
         if error.where is not None:
-            lines += [f"  at: {neutral(self._redactor.redact(str(error.where)))}"]
+            lines += [f"  at: {neutral(self._redactor.redact(str(self._place(error.where))))}"]
         if error.hint:
             first, *others = self._clean(error.hint)
             lines += [f"  next: {first}", *(f"    {line}" for line in others)]
@@ -165,10 +168,20 @@ class Console:
         if self._style != "github":
             return
         properties = ""
-        if where is not None and "://" not in where.file and not where.file.startswith("$"):
-            properties = f" file={_escape_property(neutral(self._redactor.redact(where.file)))}"
+        if where is not None and _is_path(where.file):
+            properties = f" file={_escape_property(neutral(self._redactor.redact(self._place(where).file)))}"
             properties += f",line={where.line}" if where.line is not None else ""
         self._write(self._err, [f"::{command}{properties}::{_escape_data(chr(10).join(self._clean(message)))}"])
+
+    def _place(self, where: Location) -> Location:
+        """A line of a project's file as seen from where the command was started: with ``-C DIR`` it is below DIR.
+
+        Places without a line (addresses, stores, the workspace) are not of the project directory. Below an absolute DIR the name says
+        enough as it is, and it is what forges know.
+        """
+        if where.line is None or self._directory == "." or posixpath.isabs(self._directory):
+            return where
+        return Location(posixpath.normpath(posixpath.join(self._directory, where.file)), where.line)
 
     def _clean(self, text: str) -> list[str]:
         return neutral_lines(self._redactor.redact(text))
@@ -204,6 +217,11 @@ def _last_state(line: str) -> str:
 def _dump(document: object) -> str:
     """One line of ASCII that no terminal and no runner reads as anything but JSON."""
     return json.dumps(document, ensure_ascii=True).replace("\x7f", "\\u007f").replace("##[", "##\\u005b")
+
+
+def _is_path(file: str) -> bool:
+    """Not an address, a variable or an option, which errors may point at too."""
+    return "://" not in file and not file.startswith(("$", "--"))
 
 
 def _escape_data(text: str) -> str:

@@ -38,7 +38,8 @@ def _pin(uses: Sequence[ConfigReference], answer: Descriptor | StagepinError, re
     in_signature = any(use.in_signature for use in uses)
     origin = tuple(dict.fromkeys(Origin(use.kind, use.image, use.location.file, use.location.line) for use in uses))
     if isinstance(answer, StagepinError):
-        if in_signature or not isinstance(answer, Gone | AccessDenied):
+        is_needed = any(use.kind != "syntax" for use in uses)
+        if in_signature or (is_needed and not isinstance(answer, Gone | AccessDenied)):
             # The line that names the image is what people can change; the message says which registry gave which answer.
             if isinstance(answer, Gone):
                 raise ConfigError(answer.message, hint=answer.hint, where=first.location)

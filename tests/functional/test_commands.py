@@ -203,6 +203,13 @@ class TestSeveralDockerfiles:
         deploy.must("verify")
         assert deploy.record == whole
 
+    def test_a_build_argument_that_nothing_declares_is_told(self, project: Project) -> None:
+        project.write("Dockerfile", f"ARG TAG=latest\nFROM {project.base}\nARG MODE\n")
+        project.commit()
+        ran = project.pipeline().job().must("pin", "--build-arg", "MOED=fast", "--build-arg", "MODE=fast", "--build-arg", "http_proxy=x")
+        assert ran.err.count("warning: --build-arg ") == 1
+        assert "warning: --build-arg MOED: no ARG MOED in the Dockerfiles that are built; nothing reads it" in ran.err
+
     def test_a_build_argument_without_a_name_is_refused(self, project: Project) -> None:
         project.write("Dockerfile", f"FROM {project.base}\n")
         project.commit()

@@ -64,7 +64,7 @@ class TestLog:
         ran = job.must("--log-format", "json", "build", "--pin")
         assert all({"time", "level", "event"} <= set(event) for event in events(ran))
         assert [event["level"] for event in events(ran)] == ["info"] * len(events(ran))
-        assert "pinned 1 references for pipeline:1001" in [event["event"] for event in events(ran)]
+        assert "pinned for pipeline:1001, references: 1" in [event["event"] for event in events(ran)]
 
     def test_an_error_in_the_json_log_has_exit_code_place_and_hint(self, project: Project) -> None:
         project.commit(config="image: app\nform: BASE\n")

@@ -90,4 +90,4 @@ def _signatures(project: ProjectSession, pins: PinSet, images: Mapping[str, obje
 
 def _write_env_file(project: ProjectSession, name: str, references: Mapping[str, str]) -> None:
     write_whole(project.directory / Path(name), format_env_file(references).encode())
-    project.console.event(f"{len(references)} images written to {name}")
+    project.console.event(f"written to {name}, images: {len(references)}")

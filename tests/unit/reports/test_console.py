@@ -25,7 +25,14 @@ class FixedClock:
 class Printed:
     """A console over two strings."""
 
-    def __init__(self, style: Style = "plain", log_format: LogFormat = "text", verbosity: int = 0, color: bool = False) -> None:
+    def __init__(
+        self,
+        style: Style = "plain",
+        log_format: LogFormat = "text",
+        verbosity: int = 0,
+        color: bool = False,
+        directory: str = ".",
+    ) -> None:
         self._out, self._err = io.StringIO(), io.StringIO()
         self.console = Console(
             self._out,
@@ -36,6 +43,7 @@ class Printed:
             color=color,
             redactor=Redactor(["canary-secret"]),
             clock=FixedClock(),
+            directory=directory,
         )
 
     @property
@@ -92,6 +100,15 @@ def test_an_error_on_github_annotates_the_line() -> None:
     printed = Printed(style="github")
     printed.console.error(ConfigError("100% a\nb", hint="do, this: now", where=Location("dir,x:y%/werf.yaml", 4)))
     assert printed.err[-1] == "::error file=dir%2Cx%3Ay%25/werf.yaml,line=4::100%25 a%0Ab%0Ado, this: now"
+
+
+def test_with_a_project_directory_lines_are_named_from_where_the_command_was_started() -> None:
+    printed = Printed(style="github", directory="services/api")
+    printed.console.error(ConfigError("expected a base", where=Location("werf.yaml", 4)))
+    printed.console.error(InputError("expected pins", where=Location("stages storage registry.example.com/app")))
+    assert "  at: services/api/werf.yaml:4" in printed.err
+    assert "::error file=services/api/werf.yaml,line=4::expected a base" in printed.err
+    assert "  at: stages storage registry.example.com/app" in printed.err
 
 
 @pytest.mark.parametrize("file", ["https://registry.example.com/v2/", "$CI_PIPELINE_ID"])

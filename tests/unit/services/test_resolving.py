@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -74,6 +75,12 @@ class TestFailures:
     def test_a_registry_that_gives_no_answer_stops_even_where_nothing_is_signed(self, registry: FakeRegistry) -> None:
         self.fail(registry, 503)
         assert isinstance(error_of(use(reference(registry), in_signature=False)), Unavailable)
+
+    def test_an_image_of_syntax_alone_stops_nothing_whatever_its_registry_says(self, registry: FakeRegistry) -> None:
+        self.fail(registry, 503)
+        (pin,) = resolve(replace(use(reference(registry), in_signature=False), kind="syntax", platform=None))
+        assert (pin.digest, pin.in_signature) == (None, False)
+        assert "503" in pin.reason
 
     def test_one_use_in_a_signature_is_enough(self, registry: FakeRegistry) -> None:
         wanted = reference(registry)
