@@ -15,6 +15,8 @@ from ci_plugin.ports import SourceTree
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.tree import ContextFile, Listing
 
+_NEVER_ADDED = frozenset({".git", ".stagepin"})
+
 
 class DirectoryFiles:
     """Implements ``conveyor.plan.ProjectFiles`` for a project directory."""
@@ -40,9 +42,10 @@ class DirectoryFiles:
         return self._diff_id(place) if place.is_file() else None
 
     def added(self, path: str) -> Sequence[ContextFile]:
-        """A file, or all files below a directory, sorted by path; empty where there is none."""
+        """A file, or all files below a directory but git's and our own, sorted by path; empty where there is none."""
         place = self._inside(path)
         found = sorted(place.rglob("*")) if place.is_dir() and not place.is_symlink() else [place]
+        found = [item for item in found if not _NEVER_ADDED.intersection(item.relative_to(self._directory).parts)]
         try:
             return tuple(file for item in found for file in self._read(item))
         except OSError as error:
@@ -65,8 +68,9 @@ class DirectoryFiles:
     def _inside(self, path: str) -> Path:
         parts = PurePosixPath(path)
         place = self._directory / parts
-        # A committed link to a directory must not lead out either.
-        if parts.is_absolute() or ".." in parts.parts or not place.parent.resolve().is_relative_to(self._directory.resolve()):
+        # A committed link to a directory must not lead out either; the project directory itself may be one.
+        above = place.parent if parts.parts else place
+        if parts.is_absolute() or ".." in parts.parts or not above.resolve().is_relative_to(self._directory.resolve()):
             raise _outside(path)
         return place
 

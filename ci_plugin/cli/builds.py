@@ -47,11 +47,13 @@ class Build:
             built[name] = build_image(self._plan.get(name), built, workshop)
             return built[name]
 
-        try:
-            outcome = run_graph({planned.name: planned.needs for planned in self._plan}, work, jobs)
-        except KeyboardInterrupt:
-            self._session.engine.stop()
-            raise
+        needs = {planned.name: planned.needs for planned in self._plan}
+        with self._session.console.section("stagepin-build", f"build {', '.join(needs)}"):
+            try:
+                outcome = run_graph(needs, work, jobs)
+            except KeyboardInterrupt:
+                self._session.engine.stop()
+                raise
         if outcome.failed:
             return self._fail(outcome)
         finished = [built[planned.name] for planned in self._plan]

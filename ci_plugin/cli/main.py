@@ -7,6 +7,7 @@ bug of ours: 4. Commands, and the session they share, are imported when they are
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -43,6 +44,10 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except StagepinError as error:
             return self._fail(ctx, error)
+        except BrokenPipeError:
+            # Whoever read our output went away (`| head`); what is still buffered has nowhere to go. click would call it 1, "the answer is no".
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return INTERRUPTED
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:  # anything else is a bug of ours, and the user must not need to read a traceback

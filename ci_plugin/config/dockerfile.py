@@ -46,13 +46,8 @@ class Dockerfile:
         reach = Reach.of(self.parts, target, build_args or {})
         return reach.references, reach.unresolved
 
-    def base(self, target: str | None = None, build_args: Mapping[str, str] | None = None) -> Reference | None:
-        """The external image at the root of the target's FROM chain; None for scratch. Raises ConfigError."""
-        use = self.base_use(target, build_args)
-        return use.reference if use else None
-
     def base_use(self, target: str | None = None, build_args: Mapping[str, str] | None = None) -> DockerfileReference | None:
-        """The FROM that names that image: one file may name an image twice, for two platforms. Raises ConfigError."""
+        """The FROM that names the external image at the root of the target's chain; None for scratch. Raises ConfigError."""
         return self._reach(target, build_args).base_use()
 
     def pinned(

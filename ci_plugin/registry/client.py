@@ -55,7 +55,9 @@ class RegistryClient:
 
         The first reference of each registry goes ahead of its others, so that a 401 is met once and one token serves them all.
         """
-        from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+        from concurrent.futures import FIRST_COMPLETED, Future, wait
+
+        from ci_plugin.threads import thread_pool
 
         waiting: dict[str, list[Reference]] = {}
         for reference in dict.fromkeys(references):
@@ -63,7 +65,7 @@ class RegistryClient:
         scopes = {registry: [pull_scope(one.repository.path) for one in group] for registry, group in waiting.items()}
         started = time.monotonic()
         found: dict[Reference, Descriptor | StagepinError] = {}
-        with ThreadPoolExecutor(max_workers=max(1, min(self._connections, len(references)))) as pool:
+        with thread_pool(min(self._connections, len(references))) as pool:
             running: dict[Future[Descriptor | StagepinError], Reference] = {}
 
             def start(group: Collection[Reference]) -> None:

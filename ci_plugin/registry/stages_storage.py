@@ -12,11 +12,8 @@ import secrets
 from ci_plugin.errors import AccessDenied, AnswerIsNo, Bug, Gone, InputError, Unavailable
 from ci_plugin.ports import Engine, Registry, StoredStage
 from ci_plugin.values.digest import Digest, ImageId
-from ci_plugin.values.manifest import Descriptor, Manifest, parse_image_config
+from ci_plugin.values.manifest import LARGEST_CONFIG, Descriptor, Manifest, parse_image_config
 from ci_plugin.values.reference import Reference, Repository
-
-LONGEST_CONFIG = 8 * 1024 * 1024
-"""Bytes of an image config."""
 
 
 class RegistryStagesStorage:
@@ -110,7 +107,7 @@ class RegistryStagesStorage:
     def _stored(self, manifest: Manifest, reference: Reference) -> StoredStage:
         if manifest.config is None:
             raise AnswerIsNo(f"expected a stage (an image of one platform) at {reference}, found an index")
-        data = self._registry.get_blob(self._repository, manifest.config, LONGEST_CONFIG)
+        data = self._registry.get_blob(self._repository, manifest.config, LARGEST_CONFIG)
         try:
             config = parse_image_config(data)
         except ValueError as error:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from ci_plugin.conveyor.plan import Plan, PlannedImage
 from ci_plugin.conveyor.stage import BASE_DIGEST, BuildDockerfile, FromExternal, Unpinned
 from ci_plugin.errors import AnswerIsNo
-from ci_plugin.pins.pin_file import format_pin_file, pin_checksum
+from ci_plugin.pins.pin_file import format_pin_file, parse_pin_file, pin_checksum
 from ci_plugin.pins.pin_set import PinSet
 from ci_plugin.ports import PinStore, StagesStorage, StoredStage, Workspace
 from ci_plugin.records.build_record import BaseRecord, BaseState, BuildRecord, ImageRecord, PlatformRecord, StageRecord
@@ -67,9 +67,13 @@ def keep_record(record: BuildRecord, pins: PinSet, asking: Asking, workspace: Wo
         has_same_digests = _digests(kept) == _digests(record)
         if has_same_digests and (kept.pins, kept.commit) == (record.pins, record.commit):
             return f"the build record in the {store.name} stays: it names the same digests"
-    if data is None and store.find_pins(asking.key) is None:
+    stored = store.find_pins(asking.key)
+    if stored is None:
         # The pins came by CI artifact alone (``pin`` had no repository): the record is never filed without them.
         store.create_pins(asking.key, format_pin_file(pins))
+    elif pin_checksum(parse_pin_file(stored, store.name)) != record.pins:
+        found = f"it holds other pins of {record.scope}, so a job that fetches would refuse it"
+        return f"the build record is not kept in the {store.name}: {found}"
     store.put_record(asking.key, document)
     if data is not None and not has_same_digests:
         return f"the build record in the {store.name} named other digests and was replaced; both sets stay pullable"

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from ci_plugin.config.references import ConfigReference
 from ci_plugin.errors import AccessDenied, ConfigError, Gone, InputError, StagepinError, Unavailable
 from ci_plugin.pins.pin_set import Origin, Pin
 from ci_plugin.ports import Clock, Registry
+from ci_plugin.threads import thread_pool
 from ci_plugin.values.digest import Digest
-from ci_plugin.values.manifest import Descriptor, Manifest, parse_image_config
+from ci_plugin.values.manifest import LARGEST_CONFIG, Descriptor, Manifest, parse_image_config
 from ci_plugin.values.platform import Platform
 from ci_plugin.values.reference import Reference
 
 _INDEXES_AT_ONCE = 8
-_LARGEST_CONFIG = 8 * 1024 * 1024
 
 
 def resolve_pins(references: Iterable[ConfigReference], registry: Registry, clock: Clock) -> tuple[Pin, ...]:
@@ -28,7 +27,7 @@ def resolve_pins(references: Iterable[ConfigReference], registry: Registry, cloc
     for use in references:
         uses.setdefault(use.reference, []).append(use)
     answers = registry.resolve(list(uses))
-    with ThreadPoolExecutor(_INDEXES_AT_ONCE) as pool:
+    with thread_pool(_INDEXES_AT_ONCE) as pool:
         pins = pool.map(lambda item: _pin(item[1], answers[item[0]], registry, clock), uses.items())
         return tuple(sorted(pins, key=lambda pin: str(pin.reference)))
 
@@ -69,7 +68,7 @@ def _known_platforms(use: ConfigReference, descriptor: Descriptor, registry: Reg
     manifest = _manifest(use, descriptor, registry)
     if descriptor.is_index:
         return {platform: entry.digest for platform, entry in reversed(manifest.entries) if platform}
-    data = registry.get_blob(use.reference.repository, manifest.get_config(), _LARGEST_CONFIG)
+    data = registry.get_blob(use.reference.repository, manifest.get_config(), LARGEST_CONFIG)
     try:
         return {parse_image_config(data).platform: descriptor.digest}
     except ValueError as error:

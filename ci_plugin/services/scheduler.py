@@ -5,14 +5,14 @@ A failure stops what depends on it and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from typing import Generic, TypeVar
 
 from ci_plugin.errors import StagepinError
+from ci_plugin.threads import thread_pool
 
 _T = TypeVar("_T")
 
@@ -32,7 +32,7 @@ def run_graph(needs: Mapping[str, Collection[str]], work: Callable[[str], _T], j
     sorter = TopologicalSorter(needs)
     sorter.prepare()
     running: dict[Future[_T], str] = {}
-    with _pool(jobs) as pool:
+    with thread_pool(jobs) as pool:
         while sorter.is_active():
             for name in sorter.get_ready():
                 blocked = next((need for need in needs[name] if need not in outcome.done), None)
@@ -47,18 +47,6 @@ def run_graph(needs: Mapping[str, Collection[str]], work: Callable[[str], _T], j
                     _collect(outcome, name, future)
                     sorter.done(name)
     return outcome
-
-
-@contextmanager
-def _pool(jobs: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that an interrupt does not wait for: what they do in the engine is ended by whoever was interrupted."""
-    pool = ThreadPoolExecutor(jobs)
-    try:
-        yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
 
 
 def _collect(outcome: Outcome[_T], name: str, future: Future[_T]) -> None:

@@ -17,11 +17,10 @@ from ci_plugin.ports import Registry
 from ci_plugin.records.build_record import BaseRecord, BaseState, BuildRecord, ImageRecord, PlatformRecord
 from ci_plugin.records.stage_labels import OCI_BASE_DIGEST, StageLabels, parse_stage_labels
 from ci_plugin.values.finding import Finding, Severity
-from ci_plugin.values.manifest import ImageConfig, Manifest, parse_image_config
+from ci_plugin.values.manifest import LARGEST_CONFIG, ImageConfig, Manifest, parse_image_config
 from ci_plugin.values.platform import Platform
 from ci_plugin.values.reference import Reference, parse_reference
 
-_LARGEST_CONFIG = 8 * 1024 * 1024
 _GONE_HINT = "it was deleted or garbage-collected: build again in this scope, it gets the same bases"
 RULES = {
     "record-pins": "the build record names this pin file by its checksum",
@@ -98,7 +97,7 @@ def _verify_config(
         yield _error("image-config", f"expected {name!r} to have the image ID {recorded.image_id}, found {found}", where, rebuild)
         return
     try:
-        config = parse_image_config(registry.get_blob(reference.repository, manifest.config, _LARGEST_CONFIG))
+        config = parse_image_config(registry.get_blob(reference.repository, manifest.config, LARGEST_CONFIG))
     except Gone as error:
         yield _error("image-exists", error.message, where, _GONE_HINT)
         return

@@ -22,6 +22,9 @@ DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 MEDIA_TYPES = (OCI_INDEX, DOCKER_INDEX, OCI_MANIFEST, DOCKER_MANIFEST)
 """Sent in one ``Accept`` header, always: which digest a tag has depends on it (measured, distribution 2.8)."""
 
+LARGEST_CONFIG = 8 * 1024 * 1024
+"""Bytes of an image config that are read at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:

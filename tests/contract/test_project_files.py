@@ -40,6 +40,15 @@ def files(request: pytest.FixtureRequest, tmp_path: Path) -> DirectoryFiles:
     return DirectoryFiles(request.param(tmp_path), tmp_path, diff_id_of)
 
 
+class TestAddedDirectories:
+    def test_the_whole_project_is_added_without_what_git_and_we_keep_there(self, tmp_path: Path) -> None:
+        for path in (".git/config", ".stagepin/pins.json", "dist/app.js"):
+            (tmp_path / path).parent.mkdir(exist_ok=True)
+            (tmp_path / path).write_bytes(b"x")
+        added = DirectoryFiles(FakeSourceTree({}), tmp_path, diff_id_of).added(".")
+        assert [file.path for file in added] == ["dist/app.js"]
+
+
 class TestCommitted:
     def test_a_committed_file_is_found_and_another_is_none(self, files: DirectoryFiles) -> None:
         assert files.find_file("src/main.py") == b"print()\n"

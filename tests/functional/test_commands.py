@@ -474,3 +474,23 @@ def test_settings_in_the_repository_are_the_defaults(project: Project) -> None:
     other = project.pipeline().job()
     other.must("build", "--pin", "--repo", project.stages, STAGEPIN_SCOPE="from-environment")
     assert (other.pins["scope"], other.record["repo"]) == ("from-environment", project.stages)
+
+
+def test_pin_and_require_built_together_are_refused(project: Project) -> None:
+    project.commit(config="image: app\nfrom: BASE\nfromLatest: true\n")
+    ran = project.pipeline().job().run("build", "--pin", "--require-built")
+    assert ran.code == 2
+    assert "expected --pin or --require-built, found both" in ran.err
+
+
+def test_a_record_is_not_kept_beside_the_pins_of_another(project: Project) -> None:
+    project.commit(config="image: app\nfrom: BASE\nfromLatest: true\n")
+    pipeline = project.pipeline()
+    alone = pipeline.job()
+    alone.must("pin", "--repo", ":local")
+    project.move_base("2")
+    pipeline.job().must("pin")
+    ran = alone.must("build")
+    assert "the build record is not kept in the stages storage" in ran.err
+    assert "it holds other pins of pipeline:1001" in ran.err
+    assert pipeline.job().run("verify").code == 2, "no record is there"

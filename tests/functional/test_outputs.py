@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +103,17 @@ class TestLog:
 
     def test_the_whole_output_of_a_failed_command_is_not_folded_away(self, job: Job) -> None:
         job.engine.fail("make", 1, "one")
-        assert "section_start" not in job.run("build", "--pin").err
-        assert "::group::" not in on_github(job).run("build", "--pin").err
+        unfolded = job.run("build", "--pin").err.partition("section_end:")[2]
+        assert "  | one" in unfolded
+        assert "error: stage 'install' of image 'app'" in unfolded
+        unfolded = on_github(job).run("build", "--pin").err.partition("::endgroup::")[2]
+        assert "  | one" in unfolded
+
+    def test_the_stages_of_a_build_are_one_section(self, job: Job) -> None:
+        folded = job.must("build", "--pin").err.partition("section_start:")[2].partition("section_end:")[0]
+        assert "stagepin-build[collapsed=true]" in folded
+        assert "build app, tools/cli" in folded
+        assert "app: stage install built in" in folded
 
     def test_an_error_is_an_annotation_on_github(self, project: Project) -> None:
         project.commit(config="image: app\nform: BASE\n")
@@ -262,3 +274,16 @@ class TestSecrets:
         ran = job.run("-v", "build", "--pin", "--build-arg", f"API_TOKEN={CANARY}")
         files = "".join(file.read_text() for file in job.workspace.rglob("*") if file.is_file())
         assert CANARY not in ran.text + files
+
+
+def test_a_reader_that_goes_away_is_no_mistake_of_ours(project: Project) -> None:
+    project.commit(config=CONFIG)
+    job = project.pipeline().job()
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, "-m", "ci_plugin", "-C", str(job.directory), "pin"]
+    ran = subprocess.run(command, env=job.environ, stdout=writes, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writes)
+    assert ran.returncode == 130
+    assert "Traceback" not in ran.stderr
+    assert "mistake" not in ran.stderr

@@ -147,7 +147,7 @@ def hinted() -> Iterator[None]:
 def _ask_everything(parsed: Dockerfile, target: str | None) -> None:
     digest = Digest.of(b"x")
     assert parsed.needs_buildkit is None or parsed.needs_buildkit
-    parsed.base(target, {})
+    parsed.base_use(target, {})
     pinned = parsed.pinned(lambda item: item.reference.at(digest), target, {})
     parsed.instructions(target, {})
     parsed.build_arg_values(target, {})

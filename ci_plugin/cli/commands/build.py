@@ -23,6 +23,8 @@ from ci_plugin.cli.wiring import ProjectSession, Session
 def command(
     session: Session, scope: ScopeOptions, project: ProjectOptions, images: tuple[str, ...], pin: bool, require_built: bool, jobs: int
 ) -> int:
+    if pin and require_built:
+        raise click.UsageError("expected --pin or --require-built, found both: the fan-in takes the pins its build jobs had")
     run = ProjectSession(session, scope, project)
     may_pin = (pin or not run.context.is_ci) and not require_built
     _ = run.repository  # where nothing says which repository, that comes before any work

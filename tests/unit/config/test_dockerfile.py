@@ -17,6 +17,12 @@ def parse(text: str) -> Dockerfile:
     return parse_dockerfile(text.encode(), "Dockerfile")
 
 
+def base_of(dockerfile: Dockerfile, target: str | None = None) -> str:
+    use = dockerfile.base_use(target)
+    assert use is not None
+    return str(use.reference)
+
+
 def told(text: str, target: str | None = None, **build_args: str) -> list[str]:
     return [f"{item.kind} {item.reference} {item.location.line}" for item in parse(text).references(target, build_args)]
 
@@ -35,9 +41,9 @@ def by_digest(item: DockerfileReference) -> Reference:
 def test_the_dockerfiles_of_the_documentation_mean_what_they_say() -> None:
     scratch, debian = parse(snippet("Dockerfile.scratch")), parse(snippet("Dockerfile.debian"))
     assert [item.kind for item in scratch.references()] == ["syntax"]
-    assert scratch.base() is None
+    assert scratch.base_use() is None
     assert scratch.context_use().patterns == ("hello",)
-    assert str(debian.base()) == "docker.io/library/debian:latest"
+    assert base_of(debian) == "docker.io/library/debian:latest"
 
 
 def test_every_kind_of_external_image_is_found_with_its_line() -> None:
@@ -61,7 +67,7 @@ def test_stages_the_target_does_not_reach_do_not_count() -> None:
     text = "FROM a AS one\nFROM b AS two\nFROM two AS Three\nFROM c AS four\n"
     assert told(text, "three") == ["from docker.io/library/b:latest 2"]
     assert told(text, "0") == ["from docker.io/library/a:latest 1"]
-    assert str(parse(text).base("THREE")) == "docker.io/library/b:latest"
+    assert base_of(parse(text), "THREE") == "docker.io/library/b:latest"
 
 
 @pytest.mark.parametrize(
