@@ -45,7 +45,7 @@ class _Commands(click.Group):
         except StagepinError as error:
             return self._fail(ctx, error)
         except BrokenPipeError:
-            # Whoever read our output went away (`| head`); what is still buffered has nowhere to go. click would call it 1, "the answer is no".
+            # Whoever read our output went away (`| head`). click would end with 1, which is "the answer is no" here.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return INTERRUPTED
         except (click.ClickException, click.exceptions.Exit, click.Abort):

@@ -106,6 +106,7 @@ class TestLog:
         unfolded = job.run("build", "--pin").err.partition("section_end:")[2]
         assert "  | one" in unfolded
         assert "error: stage 'install' of image 'app'" in unfolded
+        (job.workspace / "pins.json").unlink()
         unfolded = on_github(job).run("build", "--pin").err.partition("::endgroup::")[2]
         assert "  | one" in unfolded
 
