@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from ci_plugin.cli.main import COMMANDS
+from ci_plugin.services.verifying import RULES
 from tests.e2e.own_source import ROOT
 
 
@@ -36,3 +37,9 @@ def test_help_shows_every_command_with_its_line() -> None:
     shown = subprocess.run([sys.executable, "-m", "ci_plugin", "--help"], check=True, capture_output=True, text=True).stdout
     words = " ".join(shown.split())
     assert [name for name, line in COMMANDS.items() if f"{name} {line}" not in words] == []
+
+
+def test_every_rule_of_verify_is_documented_in_its_own_words() -> None:
+    text = (ROOT / "docs" / "verify.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", text, re.MULTILINE))
+    assert rows == RULES
