@@ -204,12 +204,17 @@ class ScopedSession(Session):
         return self.context.default_repo
 
     @property
+    def is_repository_named(self) -> bool:
+        """Whether somebody said which repository, rather than the forge's default being taken."""
+        return bool(self.scope_options.repo or self.settings.repo)
+
+    @property
     def has_repository(self) -> bool:
         """Whether a registry repository is set, without insisting on one."""
         try:
             return self.repository is not None
         except InputError:
-            if self.scope_options.repo or self.settings.repo:
+            if self.is_repository_named:
                 raise
             return False
 

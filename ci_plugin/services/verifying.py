@@ -19,13 +19,13 @@ from ci_plugin.records.stage_labels import OCI_BASE_DIGEST, StageLabels, parse_s
 from ci_plugin.values.finding import Finding, Severity
 from ci_plugin.values.manifest import LARGEST_CONFIG, ImageConfig, Manifest, parse_image_config
 from ci_plugin.values.platform import Platform
-from ci_plugin.values.reference import Reference, parse_reference
+from ci_plugin.values.reference import Reference, Repository, parse_reference
 
 _GONE_HINT = "it was deleted or garbage-collected: build again in this scope, it gets the same bases"
 RULES = {
     "record-pins": "the build record names this pin file by its checksum",
     "record-commit": "the build record is of the commit that is deployed",
-    "record-published": "the build record's images are in a registry repository",
+    "record-published": "the build record's images are in its registry repository, and that is the one this job names",
     "image-exists": "the recorded digest is in the registry",
     "image-config": "digest, image ID and platform are the recorded ones",
     "image-labels": "the image says it is the recorded stage signature on the recorded base",
@@ -38,9 +38,13 @@ RULES = {
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What the deploy job knows by itself: its commit (None to take the record's), the pins, and with ``--recompute`` the signatures."""
+    """What the deploy job knows by itself: its commit and the repository it names (None to take the record's), and the pins.
+
+    ``signatures``: with ``--recompute`` those of this checkout, by image name.
+    """
 
     commit: str | None
+    repository: Repository | None
     pins: PinSet
     signatures: Mapping[str, str] | None = None
 
@@ -68,10 +72,11 @@ def _verify(
 
 
 def _verify_image(name: str, record: BuildRecord, image: ImageRecord, expected: Expected, registry: Registry) -> Iterator[Finding]:
-    if image.reference is None or record.repository is None or image.reference.repository != record.repository:
+    wanted = expected.repository or record.repository
+    if image.reference is None or {image.reference.repository, record.repository} != {wanted}:
         found = image.reference or "no reference: it was built in :local"
-        hint = "build with --repo, so that there is something to deploy"
-        yield _error("record-published", f"expected {name!r} in {record.repository or 'a registry repository'}, found {found}", None, hint)
+        hint = "build and verify with the same --repo, so that what is deployed comes from there"
+        yield _error("record-published", f"expected {name!r} in {wanted or 'a registry repository'}, found {found}", None, hint)
         return
     where = Location(str(image.reference))
     manifest = registry.find_manifest(image.reference)

@@ -135,6 +135,11 @@ class TestFindings:
         assert finding["rule"] == "record-published"
         assert "found registry.example.com/elsewhere@sha256:" in finding["message"]
 
+    def test_a_record_of_another_repository_than_the_deploy_names(self, project: Project, built: Job) -> None:
+        finding = refused(built, STAGEPIN_REPO=f"{project.registry.address}/group/other")
+        assert finding["rule"] == "record-published"
+        assert f"expected 'app' in {project.registry.address}/group/other, found {project.stages}@sha256:" in finding["message"]
+
     def test_a_digest_that_is_gone(self, project: Project, built: Job) -> None:
         project.registry.delete(STAGES, Digest(built.digest()))
         finding = refused(built)

@@ -53,7 +53,12 @@ def command(
     pins = need_pins(run, asking).pins
     found = get_record(asking, run.workspace, run.pin_store, whole=not images)
     selected = found.record.select(images, found.where)
-    expected = Expected(None if asking.any_commit else asking.commit, pins, _signatures(run, pins, selected) if recompute else None)
+    expected = Expected(
+        commit=None if asking.any_commit else asking.commit,
+        repository=run.repository if run.is_repository_named else None,
+        pins=pins,
+        signatures=_signatures(run, pins, selected) if recompute else None,
+    )
     findings = verify(found.record, selected, expected, run.registry, found.where)
     references = image_references(selected)
     if env_file and not findings:
