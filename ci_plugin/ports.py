@@ -226,8 +226,11 @@ class PinStore(Protocol):
         """The build record of that scope, or None."""
         ...
 
-    def put_record(self, key: ScopeKey, document: bytes) -> None:
-        """File the build record with the scope's pins; the pins are not touched."""
+    def put_record(self, key: ScopeKey, document: bytes, pins: bytes) -> bool:
+        """File the build record with the pins it was built from, which are created where the scope has none.
+
+        False, and nothing is written, where the scope has other pins: a job that fetched both would refuse the record.
+        """
         ...
 
 

@@ -9,13 +9,13 @@ from ci_plugin.cli.wiring import ProjectSession
 from ci_plugin.conveyor.plan import list_left_out, make_plan
 from ci_plugin.errors import StageFailed, StagepinError
 from ci_plugin.pins.pin_file import pin_checksum
-from ci_plugin.pins.pin_set import PinSet
 from ci_plugin.ports import OutputSink
 from ci_plugin.records.build_record import BuildRecord, BuiltBy
 from ci_plugin.records.record_file import record_checksum
 from ci_plugin.reports.tables import format_table
 from ci_plugin.services.building import BuiltImage, Workshop, build_image
 from ci_plugin.services.election import Election
+from ci_plugin.services.pinning import Adopted
 from ci_plugin.services.recording import keep_record, make_record, require_built, settled
 from ci_plugin.services.scheduler import Outcome, run_graph
 
@@ -23,9 +23,10 @@ from ci_plugin.services.scheduler import Outcome, run_graph
 class Build:
     """One run of ``stagepin build`` over these images (none means all)."""
 
-    def __init__(self, session: ProjectSession, pins: PinSet, images: Sequence[str]) -> None:
+    def __init__(self, session: ProjectSession, adopted: Adopted, images: Sequence[str]) -> None:
         self._session = session
-        self._pins = pins
+        self._adopted = adopted
+        self._pins = pins = adopted.pins
         self._plan = make_plan(session.configuration, pins, session.files, images, session.platforms)
         if left_out := list_left_out(session.configuration, pins):
             session.console.warning(
@@ -99,7 +100,7 @@ class Build:
     def _record(self, built: Sequence[BuiltImage]) -> int:
         session = self._session
         record = make_record(built, self._plan, self._pins, session.asking, session.repository, published=session.repository is not None)
-        kept = keep_record(record, self._pins, session.asking, session.workspace, session.pin_store)
+        kept = keep_record(record, self._adopted.document, session.asking, session.workspace, session.pin_store)
         if kept:
             session.console.event(kept)
         self._tell(record, any(image.seconds for image in built))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ci_plugin.errors import AccessDenied, AnswerIsNo, DocumentError, Location
+from ci_plugin.errors import AccessDenied, AnswerIsNo, DocumentError, Location, Unavailable
 from ci_plugin.ports import Registry
 from ci_plugin.values.canonical import canonical_json
 from ci_plugin.values.digest import Digest
@@ -83,12 +83,16 @@ class RegistryPinStore:
         manifest = self._find(key)
         return self._read(manifest, RECORD_TYPE) if manifest else None
 
-    def put_record(self, key: ScopeKey, document: bytes) -> None:
-        """File the record beside the pins. Raises DocumentError where the scope has no pins."""
+    def put_record(self, key: ScopeKey, document: bytes, pins: bytes) -> bool:
+        """File the record beside these pins; False where the tag holds other pins. Raises Unavailable where it holds none after all."""
         manifest = self._find(key)
         if manifest is None:
-            message = f"expected the pins of scope {key.scope} in the {self.name} to file the build record with, found none"
-            raise DocumentError(message, hint="run `stagepin pin` in this scope first", where=Location(str(self._reference(key))))
+            self.create_pins(key, pins)
+            manifest = self._find(key)
+        if manifest is None:
+            raise Unavailable(f"expected the pins just created in the {self.name}, found none", hint="run the job again")
+        if not any(layer.media_type == PINS_TYPE and layer.digest.matches(pins) for layer in manifest.layers):
+            return False
         layer = self._upload(document, RECORD_TYPE, "build.json")
         body: dict[str, Any] = json.loads(manifest.data)
         body["layers"] = [*(kept for kept in body["layers"] if kept["mediaType"] != RECORD_TYPE), layer]
@@ -96,6 +100,7 @@ class RegistryPinStore:
         # Writing the same bytes again would make readers see errors for a moment and change nothing.
         if not manifest.descriptor.digest.matches(data):
             self._registry.put_manifest(self._reference(key), data, OCI_MANIFEST)
+        return True
 
     def _reference(self, key: ScopeKey) -> Reference:
         return self._repository.tagged(f"stagepin-{key.short_hash}")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from ci_plugin.conveyor.plan import Plan, PlannedImage
 from ci_plugin.conveyor.stage import BASE_DIGEST, BuildDockerfile, FromExternal, Unpinned
 from ci_plugin.errors import AnswerIsNo
-from ci_plugin.pins.pin_file import format_pin_file, parse_pin_file, pin_checksum
+from ci_plugin.pins.pin_file import pin_checksum
 from ci_plugin.pins.pin_set import PinSet
 from ci_plugin.ports import PinStore, StagesStorage, StoredStage, Workspace
 from ci_plugin.records.build_record import BaseRecord, BaseState, BuildRecord, ImageRecord, PlatformRecord, StageRecord
@@ -51,8 +51,10 @@ def require_built(plan: Plan, storage: StagesStorage) -> tuple[BuiltImage, ...]:
     )
 
 
-def keep_record(record: BuildRecord, pins: PinSet, asking: Asking, workspace: Workspace, store: PinStore | None) -> str:
+def keep_record(record: BuildRecord, pins: bytes, asking: Asking, workspace: Workspace, store: PinStore | None) -> str:
     """Write the record to the workspace and, where it is whole and published, to the store; returns what to tell people, or nothing.
+
+    ``pins`` is the pin file it was built from, byte for byte: the store files a record only beside those.
 
     The store keeps the first of two records that name the same digests: a retried job that built nothing changes nothing. A later commit
     of a scope that lives longer (a release train) has a record of its own all the same: ``verify`` asks for that commit.
@@ -67,14 +69,9 @@ def keep_record(record: BuildRecord, pins: PinSet, asking: Asking, workspace: Wo
         has_same_digests = _digests(kept) == _digests(record)
         if has_same_digests and (kept.pins, kept.commit) == (record.pins, record.commit):
             return f"the build record in the {store.name} stays: it names the same digests"
-    stored = store.find_pins(asking.key)
-    if stored is None:
-        # The pins came by CI artifact alone (``pin`` had no repository): the record is never filed without them.
-        store.create_pins(asking.key, format_pin_file(pins))
-    elif pin_checksum(parse_pin_file(stored, store.name)) != record.pins:
+    if not store.put_record(asking.key, document, pins):
         found = f"it holds other pins of {record.scope}, so a job that fetches would refuse it"
         return f"the build record is not kept in the {store.name}: {found}"
-    store.put_record(asking.key, document)
     if data is not None and not has_same_digests:
         return f"the build record in the {store.name} named other digests and was replaced; both sets stay pullable"
     return f"the build record is kept in the {store.name} too"

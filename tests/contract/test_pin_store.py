@@ -54,16 +54,22 @@ def test_a_record_is_filed_beside_the_pins_and_may_be_replaced(repository: Repos
     store = make_store(repository)
     store.create_pins(KEY, b'"pins"')
     assert store.find_record(KEY) is None
-    store.put_record(KEY, b'"partial"')
-    store.put_record(KEY, b'"whole"')
-    store.put_record(KEY, b'"whole"')
+    for record in (b'"partial"', b'"whole"', b'"whole"'):
+        assert store.put_record(KEY, record, b'"pins"')
     assert (store.find_pins(KEY), store.find_record(KEY)) == (b'"pins"', b'"whole"')
 
 
-def test_a_record_needs_pins_to_lie_beside(repository: Repository) -> None:
-    with pytest.raises(DocumentError, match=r"expected the pins of scope pipeline:1001 in the stages storage .*, found none") as caught:
-        make_store(repository).put_record(KEY, b"{}")
-    assert "stagepin pin" in caught.value.hint
+def test_a_record_brings_its_pins_where_there_are_none(repository: Repository) -> None:
+    store = make_store(repository)
+    assert store.put_record(KEY, b'"record"', b'"pins"')
+    assert (store.find_pins(KEY), store.find_record(KEY)) == (b'"pins"', b'"record"')
+
+
+def test_a_record_is_not_filed_beside_other_pins(repository: Repository) -> None:
+    store = make_store(repository)
+    store.create_pins(KEY, b'"pins"')
+    assert not store.put_record(KEY, b'"record"', b'"others"')
+    assert (store.find_pins(KEY), store.find_record(KEY)) == (b'"pins"', None)
 
 
 def test_another_artifact_under_the_tag_is_refused(repository: Repository) -> None:
@@ -76,7 +82,7 @@ def test_another_artifact_under_the_tag_is_refused(repository: Repository) -> No
 def test_other_tools_find_named_files_in_it(repository: Repository) -> None:
     store = make_store(repository)
     store.create_pins(KEY, b'"pins"')
-    store.put_record(KEY, b'"record"')
+    assert store.put_record(KEY, b'"record"', b'"pins"')
     manifest = make_client().find_manifest(repository.tagged(f"stagepin-{KEY.short_hash}"))
     assert manifest is not None
     document = json.loads(manifest.data)

@@ -28,6 +28,6 @@ def command(
     run = ProjectSession(session, scope, project)
     may_pin = (pin or not run.context.is_ci) and not require_built
     _ = run.repository  # where nothing says which repository, that comes before any work
-    pins = (pin_once if may_pin else need_pins)(run).pins
-    build = Build(run, pins, images)
+    adopted = (pin_once if may_pin else need_pins)(run)
+    build = Build(run, adopted, images)
     return build.require() if require_built else build.run(jobs)

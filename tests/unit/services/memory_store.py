@@ -33,8 +33,11 @@ class MemoryStore:
     def find_record(self, key: ScopeKey) -> bytes | None:
         return self.records.get(key.short_hash)
 
-    def put_record(self, key: ScopeKey, document: bytes) -> None:
+    def put_record(self, key: ScopeKey, document: bytes, pins: bytes) -> bool:
+        if self.pins.setdefault(key.short_hash, pins) != pins:
+            return False
         self.records[key.short_hash] = document
+        return True
 
 
 @dataclass
