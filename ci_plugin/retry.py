@@ -32,7 +32,7 @@ class RetryPolicy:
 
     ``sleep`` takes seconds (``ports.Clock.sleep``; ports stands on the same floor, so only the function comes in).
 
-    Six tries because a registry whose tag is being written answers 500 to one read in five (measured, distribution 2.8):
+    Six tries because a registry whose tag is being written may answer 500 to one read in five (research on distribution 2.8):
     fewer would fail too often by chance alone.
     """
 

@@ -1,6 +1,6 @@
 """What a registry's answer means: statuses → our errors, digests from headers, well-formed absence. No I/O.
 
-Source: OCI distribution-spec v1.1, "Error Codes"; how distribution 2.8, GitLab and Docker Hub differ from it was measured.
+Source: OCI distribution-spec v1.1, "Error Codes"; where distribution 2.8 differs, tests/contract holds it. No hosted registry was asked.
 """
 
 from __future__ import annotations

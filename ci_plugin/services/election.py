@@ -1,7 +1,7 @@
 """The election: all builders of one stage adopt one digest, without compare-and-set (DESIGN.md §8, docs/adr/0005).
 
-Measured on distribution 2.8: two writers that look and then PUT disagree in 44 of 300 tight races; with a settle time before the last
-read in none, as long as no writer stalls for longer than that. Above it two records may differ; both stay pullable and both verify.
+Two writers that look and then PUT can disagree; with a settle time before the last read they do not, as long as no writer stalls for
+longer than that. Above it two records may differ; both stay pullable and both verify.
 """
 
 from __future__ import annotations
