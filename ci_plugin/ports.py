@@ -214,12 +214,20 @@ class PinStore(Protocol):
         """One sentence: what this store promises about a single winner, and for how long it keeps it."""
         ...
 
+    @property
+    def lag(self) -> float:
+        """Seconds for which a reader may not see yet what another job wrote; 0 where every read follows the writes before it."""
+        ...
+
     def find_pins(self, key: ScopeKey) -> bytes | None:
         """The pin file of that scope, or None where there is confirmed to be none."""
         ...
 
-    def create_pins(self, key: ScopeKey, document: bytes) -> None:
-        """Create if absent, as well as this store can; the caller reads again and adopts what it finds."""
+    def create_pins(self, key: ScopeKey, document: bytes) -> bytes:
+        """Create if absent, as well as this store can, then read again: what the scope has now, this document or the winner's.
+
+        Raises Unavailable where nothing can be read back in time; the caller stops, it never resolves again.
+        """
         ...
 
     def find_record(self, key: ScopeKey) -> bytes | None:
@@ -230,6 +238,17 @@ class PinStore(Protocol):
         """File the build record with the pins it was built from, which are created where the scope has none.
 
         False, and nothing is written, where the scope has other pins: a job that fetched both would refuse the record.
+        """
+        ...
+
+
+class Discussion(Protocol):
+    """The comments of the merge or pull request a pipeline belongs to."""
+
+    def put_comment(self, marker: str, body: str) -> str:
+        """Write the one comment whose body holds ``marker``: over the earlier one of ours, else a new one. Returns its address.
+
+        Raises AccessDenied where the token may not comment.
         """
         ...
 

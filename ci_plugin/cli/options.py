@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 import click
 from click.core import ParameterSource
 
+from ci_plugin.config.settings import STORES
 from ci_plugin.values.platform import Platform, parse_platform
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -19,9 +20,10 @@ _PLATFORM = "The platform to pin and build for (default: linux/amd64)."
 
 @dataclass(frozen=True, slots=True)
 class ScopeOptions:
-    """Which pins, kept where: ``--repo``, ``--scope``, ``--pipeline``."""
+    """Which pins, kept where: ``--repo``, ``--store``, ``--scope``, ``--pipeline``."""
 
     repo: str | None = None
+    store: str | None = None
     scope: str | None = None
     is_scope_from_command_line: bool = False
 
@@ -56,16 +58,23 @@ class _PlatformType(click.ParamType[Platform]):
 
 
 def scope_options(function: _F) -> _F:
-    """Adds ``--repo``, ``--scope`` and ``--pipeline``; the command gets them as ``scope: ScopeOptions``."""
+    """Adds ``--repo``, ``--store``, ``--scope`` and ``--pipeline``; the command gets them as ``scope: ScopeOptions``."""
 
     @wraps(function)
-    def command(*args: object, repo: str | None, scope: str | None, pipeline: str | None, **others: object) -> object:
-        return function(*args, scope=_read_scope(repo, scope, pipeline), **others)
+    def command(*args: object, repo: str | None, store: str | None, scope: str | None, pipeline: str | None, **others: object) -> object:
+        return function(*args, scope=_read_scope(repo, store, scope, pipeline), **others)
 
     return _decorate(
         cast(_F, command),
         click.option(
             "--repo", cls=Setting, metavar="REPO", envvar="STAGEPIN_REPO", help="Stages storage: a registry repository, or :local."
+        ),
+        click.option(
+            "--store",
+            cls=Setting,
+            type=click.Choice(STORES),
+            envvar="STAGEPIN_STORE",
+            help="Where pins and record are kept for later jobs (default: stages-storage).",
         ),
         click.option(
             "--scope", cls=Setting, metavar="SCOPE", envvar="STAGEPIN_SCOPE", help="pipeline (default), commit, or a text of your own."
@@ -109,11 +118,11 @@ def project_options(function: _F) -> _F:
     )
 
 
-def _read_scope(repo: str | None, scope: str | None, pipeline: str | None) -> ScopeOptions:
+def _read_scope(repo: str | None, store: str | None, scope: str | None, pipeline: str | None) -> ScopeOptions:
     is_given = click.get_current_context().get_parameter_source("scope") is ParameterSource.COMMANDLINE
     if pipeline and is_given:
         raise click.UsageError("expected --scope or --pipeline, found both")
-    return ScopeOptions(repo or None, f"pipeline:{pipeline}" if pipeline else scope or None, is_given or bool(pipeline))
+    return ScopeOptions(repo or None, store, f"pipeline:{pipeline}" if pipeline else scope or None, is_given or bool(pipeline))
 
 
 def _decorate(function: _F, *decorators: Callable[[_F], _F]) -> _F:

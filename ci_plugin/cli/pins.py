@@ -6,10 +6,10 @@ from ci_plugin.cli.wiring import TOOL, ProjectSession, ScopedSession
 from ci_plugin.config.model import DockerfileImage, ExternalBase, Image
 from ci_plugin.config.references import list_references
 from ci_plugin.conveyor.plan import choose_platforms
-from ci_plugin.services.pinning import Adopted, Asking, adopt_or_create, get_pins
+from ci_plugin.services.pinning import DEFAULT_POLICY, Adopted, Asking, PinPolicy, adopt_or_create, get_pins
 
 
-def pin_once(session: ProjectSession, *, locked: bool = False) -> Adopted:
+def pin_once(session: ProjectSession, policy: PinPolicy = DEFAULT_POLICY) -> Adopted:
     """Adopt the scope's pins or make them, and say which, where they are kept and what that place promises."""
     configuration = session.configuration
     references = list_references(configuration, session.source, lambda image: choose_platforms(image, session.platforms))
@@ -22,7 +22,7 @@ def pin_once(session: ProjectSession, *, locked: bool = False) -> Adopted:
         store=session.pin_store,
         registry=session.registry,
         clock=session.clock,
-        locked=locked,
+        policy=policy,
     )
     _tell(session, adopted)
     return adopted

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from ci_plugin import __version__
 from ci_plugin.cli.options import ProjectOptions, ScopeOptions
 from ci_plugin.config.model import Configuration, DockerfileImage
-from ci_plugin.config.settings import SETTINGS_FILE, Settings, parse_settings
+from ci_plugin.config.settings import SETTINGS_FILE, STORES, Settings, parse_settings
 from ci_plugin.config.source import Source
 from ci_plugin.errors import ConfigError, InputError
 from ci_plugin.forge.clock import SystemClock
@@ -29,6 +29,7 @@ from ci_plugin.values.pipeline import ScopeKey
 from ci_plugin.values.reference import Repository, parse_repository
 
 if TYPE_CHECKING:
+    from ci_plugin.forge.access import ForgeAccess
     from ci_plugin.git import GitTree
     from ci_plugin.ports import Clock, CredentialSource, Engine, PinStore, Registry, StagesStorage
     from ci_plugin.project_files import DirectoryFiles
@@ -229,9 +230,34 @@ class ScopedSession(Session):
         return Asking(ScopeKey(identity, scope), commit or self.tree.commit, by_name)
 
     @cached_property
+    def forge_access(self) -> ForgeAccess:
+        """How this job reaches its forge's API. Raises InputError outside a forge."""
+        from ci_plugin.forge.access import read_access
+
+        pipeline = self.context.pipeline
+        if pipeline is None:
+            raise InputError(
+                "expected a job of GitLab or GitHub, found none: there is no forge to ask",
+                hint="outside CI take the pins from the stages storage: --store stages-storage --repo REPOSITORY",
+            )
+        project = pipeline.project if pipeline.forge == "github" else pipeline.project_id
+        return read_access(self.environ, pipeline.forge, pipeline.host, project)
+
+    @property
+    def store_name(self) -> str:
+        """Which store keeps the pins: the command line's, the environment's, the settings', else the stages storage."""
+        return self.scope_options.store or self.settings.store or STORES[0]
+
+    @cached_property
     def pin_store(self) -> PinStore | None:
-        """The stages storage as a store of pins; None without a repository and for ``local`` pins, which are this machine's own."""
-        if not self.has_repository or self.repository is None or self.asking.key.scope.is_local:
+        """Where pins and records are kept for later jobs; None where that is the workspace alone: ``local`` pins are this machine's own."""
+        if self.asking.key.scope.is_local or self.store_name == "workspace":
+            return None
+        if self.store_name != "stages-storage":
+            from ci_plugin.cli.stores import open_forge_store
+
+            return open_forge_store(self.store_name, self.forge_access, self.clock.sleep)
+        if not self.has_repository or self.repository is None:
             return None
         from ci_plugin.registry.pin_store import RegistryPinStore
 

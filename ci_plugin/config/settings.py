@@ -13,6 +13,8 @@ from ci_plugin.errors import ConfigError, Location
 from ci_plugin.values.platform import Platform
 
 SETTINGS_FILE = ".stagepin.yaml"
+STORES = ("stages-storage", "git-ref", "generic-package", "ci-artifact", "workspace")
+"""Where pins and records are kept for later jobs; the first is the default."""
 _LONGEST_SETTLE = 60.0
 
 
@@ -28,7 +30,17 @@ def _read_seconds(node: Node) -> float:
     return seconds
 
 
+def _read_store(node: Node) -> str:
+    text = read_text(node)
+    if text not in STORES:
+        raise ConfigError(
+            f"expected one of {', '.join(STORES)}, found {text[:50]!r}", hint="docs/stores.md compares them", where=node.location
+        )
+    return text
+
+
 REPO = Key("repo", read_text)
+STORE = Key("store", _read_store)
 SCOPE = Key("scope", read_text)
 PLATFORMS = Key("platforms", read_platforms)
 REGISTRIES = Key("registries", read_map)
@@ -38,7 +50,7 @@ READABLE_ENV = Key("env", read_texts)
 DOCKERFILES = Key("dockerfiles", read_map)
 SETTLE = Key("settle", _read_seconds)
 
-_SETTINGS = Table.of((REPO, SCOPE, PLATFORMS, REGISTRIES, READABLE_ENV, DOCKERFILES, SETTLE), later=("cacheRepos", "store", "checks"))
+_SETTINGS = Table.of((REPO, STORE, SCOPE, PLATFORMS, REGISTRIES, READABLE_ENV, DOCKERFILES, SETTLE), later=("cacheRepos", "checks"))
 _REGISTRIES = Table.of((INSECURE, CA), later=("allow", "mirrors"))
 _DOCKERFILE = Table.of((DOCKERFILE, CONTEXT, TARGET, ARGS, FROM_LATEST))
 
@@ -48,6 +60,8 @@ class Settings:
     """What ``.stagepin.yaml`` says; None and empty where it says nothing."""
 
     repo: str | None = None
+    store: str | None = None
+    """One of ``STORES``."""
     scope: str | None = None
     platforms: tuple[Platform, ...] = ()
     insecure: tuple[str, ...] = ()
@@ -83,6 +97,7 @@ def _read(section: Section, problems: Problems) -> Settings:
     settle = section.get(SETTLE)
     return Settings(
         repo=section.get(REPO),
+        store=section.get(STORE),
         scope=section.get(SCOPE),
         platforms=section.get(PLATFORMS) or (),
         insecure=registries.get(INSECURE) or (),

@@ -1,6 +1,7 @@
 """The pin file: ``.stagepin/pins.json``, version 1 (schemas/pins-1.json).
 
 Parsing and formatting are inverse; the checksum is written and checked on the way and is no part of the pin set.
+``keep`` and ``fork`` stand in the file only where they say something.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from ci_plugin.values.digest import Digest
 from ci_plugin.values.document import Node, checksum_of, open_sealed, parse_pipeline, pipeline_body, seal
 from ci_plugin.values.pipeline import Scope, parse_commit
 from ci_plugin.values.platform import parse_platform
-from ci_plugin.values.reference import Reference, parse_reference
+from ci_plugin.values.reference import Reference, parse_reference, parse_repository
 from ci_plugin.values.timestamp import format_time, parse_time
 
 SCHEMA_VERSION = 1
@@ -31,7 +32,8 @@ def pin_checksum(pins: PinSet) -> str:
 def parse_pin_file(data: bytes, file: str) -> PinSet:
     """The pin set in these bytes; ``file`` names them in errors. Raises DocumentError with the path of what is wrong."""
     top = open_sealed(data, file, SCHEMA_VERSION)
-    top.only("schemaVersion", "tool", "scope", "pipeline", "commit", "createdAt", "images", "pins", "checksum")
+    top.only("schemaVersion", "tool", "scope", "pipeline", "commit", "createdAt", "images", "pins", "keep", "fork", "checksum")
+    optional = top.members()
     return PinSet(
         tool=top["tool"].text(),
         scope=top["scope"].parse(Scope),
@@ -40,6 +42,8 @@ def parse_pin_file(data: bytes, file: str) -> PinSet:
         created_at=top["createdAt"].parse(parse_time),
         images=tuple(item.text() for item in top["images"].items()),
         pins=_parse_pins(top["pins"].items()),
+        keep=optional["keep"].parse(parse_repository) if "keep" in optional else None,
+        fork=optional["fork"].text() if "fork" in optional else "",
     )
 
 
@@ -53,6 +57,8 @@ def _body(pins: PinSet) -> dict[str, object]:
         "createdAt": format_time(pins.created_at),
         "images": list(pins.images),
         "pins": [_pin_body(pin) for pin in pins.pins],
+        **({"keep": str(pins.keep)} if pins.keep else {}),
+        **({"fork": pins.fork} if pins.fork else {}),
     }
 
 

@@ -19,7 +19,7 @@ from ci_plugin.errors import DocumentError, InputError, Location
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.pipeline import PipelineId, Scope, ScopeKey
 from ci_plugin.values.platform import Platform
-from ci_plugin.values.reference import Reference
+from ci_plugin.values.reference import Reference, Repository
 
 LOCAL_LIFETIME = timedelta(hours=24)
 ORIGIN_KINDS = ("from", "copy-from", "mount-from", "syntax", "import")
@@ -84,7 +84,11 @@ class Pin:
 
 @dataclass(frozen=True, slots=True)
 class PinSet:
-    """All pins of one scope, sorted by reference; ``images`` names the images they were made for."""
+    """All pins of one scope, sorted by reference; ``images`` names the images they were made for.
+
+    ``keep``: the repository that holds a copy of every pinned base, None where nobody asked for copies. ``fork``: the project whose code
+    the pin job ran, where that is a fork's; empty for the project's own.
+    """
 
     tool: str
     scope: Scope
@@ -93,6 +97,8 @@ class PinSet:
     created_at: datetime
     images: tuple[str, ...]
     pins: tuple[Pin, ...]
+    keep: Repository | None = None
+    fork: str = ""
     _by_reference: dict[Reference, Pin] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -48,6 +48,11 @@ class RegistryPinStore:
             "all later jobs read the same tag, and it is kept until somebody deletes that tag"
         )
 
+    @property
+    def lag(self) -> float:
+        """A registry shows a tag as soon as it took the manifest."""
+        return 0.0
+
     def find_pins(self, key: ScopeKey) -> bytes | None:
         """The pin file, or None where there is confirmed to be none. Raises DocumentError where the tag holds something else."""
         manifest = self._find(key)
@@ -58,8 +63,16 @@ class RegistryPinStore:
             raise self._foreign(key, "no pin file in it")
         return pins
 
-    def create_pins(self, key: ScopeKey, document: bytes) -> None:
-        """File the pins unless the scope has some; a refused write counts as "somebody was first" if one was."""
+    def create_pins(self, key: ScopeKey, document: bytes) -> bytes:
+        """File the pins unless the scope has some, and read what it has then. Raises Unavailable where that is nothing."""
+        self._create(key, document)
+        pins = self.find_pins(key)
+        if pins is None:
+            raise Unavailable(f"expected the pins just created in the {self.name}, found none", hint="run the job again")
+        return pins
+
+    def _create(self, key: ScopeKey, document: bytes) -> None:
+        """A refused write counts as "somebody was first" if one was."""
         reference = self._reference(key)
         if self._registry.find_descriptor(reference):
             return
@@ -87,7 +100,7 @@ class RegistryPinStore:
         """File the record beside these pins; False where the tag holds other pins. Raises Unavailable where it holds none after all."""
         manifest = self._find(key)
         if manifest is None:
-            self.create_pins(key, pins)
+            self._create(key, pins)
             manifest = self._find(key)
         if manifest is None:
             raise Unavailable(f"expected the pins just created in the {self.name}, found none", hint="run the job again")

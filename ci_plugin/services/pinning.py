@@ -1,7 +1,8 @@
 """Pin once: adopt the pins of a scope, or resolve every reference once and create them (DESIGN.md §7).
 
 ``adopt_or_create``: workspace → store → resolve → create if absent → read again and adopt the winner. A job that only needs pins
-(``get_pins``) never resolves: no pins is an error with the way out.
+(``get_pins``) never resolves: no pins is an error with the way out. A checksum that came by another way than the pins (a job output, a
+dotenv report) is compared with whatever is adopted, wherever it was found.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ci_plugin.config.references import ConfigReference
-from ci_plugin.errors import AnswerIsNo, DocumentError, InputError, Location, Unavailable
-from ci_plugin.pins.pin_file import format_pin_file, parse_pin_file
+from ci_plugin.errors import AnswerIsNo, DocumentError, InputError, Location
+from ci_plugin.pins.pin_file import format_pin_file, parse_pin_file, pin_checksum
 from ci_plugin.pins.pin_set import PinSet
 from ci_plugin.ports import Clock, PinStore, Registry, Workspace
 from ci_plugin.services.resolving import resolve_pins
@@ -23,13 +24,30 @@ class Asking:
     """Who asks for pins.
 
     ``by_name``: the scope was asked for by name outside CI, so the identity is the file's. ``any_commit``: a scope was asked for that need
-    not be of this commit, as a rollback does.
+    not be of this commit, as a rollback does. ``checksum``: that of the pin file the pin job spoke of, None where nobody told us.
     """
 
     key: ScopeKey
     commit: str
     by_name: bool = False
     any_commit: bool = False
+    checksum: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PinPolicy:
+    """What a pin job insists on.
+
+    ``locked``: nothing may be resolved. ``publish``: whether this job may write to the store (a fork writes its own only); ``fork`` names
+    the fork whose code it runs.
+    """
+
+    locked: bool = False
+    publish: bool = True
+    fork: str = ""
+
+
+DEFAULT_POLICY = PinPolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +80,10 @@ def find_pins(asking: Asking, workspace: Workspace, store: PinStore | None, cloc
 def get_pins(asking: Asking, workspace: Workspace, store: PinStore | None, clock: Clock) -> Adopted:
     """As ``find_pins``, but no pins is a DocumentError with the fix, never a fresh resolve."""
     adopted = find_pins(asking, workspace, store, clock)
+    if adopted is None and store is not None and store.lag:
+        # An earlier job wrote them: what a lagging replica does not show yet may come.
+        clock.sleep(store.lag)
+        adopted = find_pins(asking, workspace, store, clock)
     if adopted is None:
         looked = f"{workspace.pins_path}" + (f" and {store.name}" if store else not_looked(asking.key.scope))
         handed = "run `stagepin pin` in an earlier job of this scope and hand .stagepin/pins.json on as a CI artifact"
@@ -84,19 +106,16 @@ def adopt_or_create(
     store: PinStore | None,
     registry: Registry,
     clock: Clock,
-    locked: bool = False,
+    policy: PinPolicy = DEFAULT_POLICY,
 ) -> Adopted:
-    """The one pin set of the scope. With ``locked`` AnswerIsNo is raised where anything would have to be resolved.
-
-    Raises InputError where the scope's pins lack a reference.
-    """
+    """The one pin set of the scope. Raises AnswerIsNo where the policy forbids it, InputError where the scope's pins lack a reference."""
     adopted = find_pins(asking, workspace, store, clock)
     if adopted is not None and not _is_outgrown(adopted.pins, references):
         for use in references:
             # Said here, in the pin job, and not by the first build job: a set is never extended.
             adopted.pins.get(use.reference, use.location)
         return adopted
-    if locked:
+    if policy.locked:
         message = f"expected the pins of {asking.key.scope} to exist, found none: {len(references)} references would have to be resolved"
         raise AnswerIsNo(message, hint="run `stagepin pin` without --locked in the pin job of this scope")
     created = PinSet(
@@ -107,9 +126,10 @@ def adopt_or_create(
         created_at=clock.now(),
         images=tuple(images),
         pins=resolve_pins(references, registry, clock),
+        fork=policy.fork,
     )
     adopted = Adopted(created, "resolved", format_pin_file(created))
-    if store is not None:
+    if store is not None and policy.publish:
         adopted = _publish(asking, adopted, store)
     workspace.write_pins(adopted.document)
     return adopted
@@ -141,13 +161,8 @@ def fetch_pins(asking: Asking, workspace: Workspace, store: PinStore | None) -> 
 
 
 def _publish(asking: Asking, ours: Adopted, store: PinStore) -> Adopted:
-    """Create if absent, then read again: whoever won, every job of the scope reads the same document."""
-    store.create_pins(asking.key, ours.document)
-    data = store.find_pins(asking.key)
-    if data is None:
-        raise Unavailable(
-            f"expected the pins just created in {store.name}, found none", hint="run the job again; it adopts what is there then"
-        )
+    """Create if absent, then adopt what the store has: whoever won, every job of the scope reads the same document."""
+    data = store.create_pins(asking.key, ours.document)
     return ours if data == ours.document else _adopt(asking, data, store.name, store.name)
 
 
@@ -160,4 +175,10 @@ def _adopt(asking: Asking, data: bytes, place: str, source: str) -> Adopted:
     pins = parse_pin_file(data, place)
     commit = None if asking.any_commit else asking.commit
     pins.check_ours(asking.key, commit, by_name=asking.by_name, where=Location(place))
+    if asking.checksum is not None and asking.checksum != pin_checksum(pins):
+        raise DocumentError(
+            f"expected the pins whose checksum the pin job handed on, {asking.checksum}, found {pin_checksum(pins)}",
+            hint="somebody wrote other pins of this scope after the pin job: find out who, then run a new pipeline",
+            where=Location(place),
+        )
     return Adopted(pins, source, data)

@@ -10,6 +10,7 @@ from ci_plugin.cli.pins import describe_base, pin_once
 from ci_plugin.cli.wiring import ProjectSession, Session
 from ci_plugin.pins.pin_file import pin_checksum
 from ci_plugin.reports.tables import format_table
+from ci_plugin.services.pinning import PinPolicy
 
 
 @click.command("pin", help="Adopt the scope's pins if they exist, else resolve every external reference once and record them.")
@@ -19,7 +20,7 @@ from ci_plugin.reports.tables import format_table
 @click.pass_obj
 def command(session: Session, scope: ScopeOptions, project: ProjectOptions, locked: bool) -> int:
     run = ProjectSession(session, scope, project)
-    pins = pin_once(run, locked=locked).pins
+    pins = pin_once(run, PinPolicy(locked=locked)).pins
     rows = [(str(pin.reference), str(pin.digest or "-"), ", ".join(map(str, pin.platforms)) or pin.reason or "-") for pin in pins.pins]
     run.console.result(format_table(("REFERENCE", "DIGEST", "PLATFORMS"), rows))
     for image in run.configuration:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
+from ci_plugin.errors import Unavailable
 from ci_plugin.values.pipeline import ScopeKey
 
 
@@ -20,15 +21,17 @@ class MemoryStore:
     loses_everything: bool = False
     name: str = "memory store"
     guarantee: str = "create if absent holds"
+    lag: float = 0.0
 
     def find_pins(self, key: ScopeKey) -> bytes | None:
         return self.pins.get(key.short_hash)
 
-    def create_pins(self, key: ScopeKey, document: bytes) -> None:
+    def create_pins(self, key: ScopeKey, document: bytes) -> bytes:
         if self.before_create:
             self.before_create()
-        if not self.loses_everything:
-            self.pins.setdefault(key.short_hash, document)
+        if self.loses_everything:
+            raise Unavailable(f"expected the pins just created in the {self.name}, found none", hint="run the job again")
+        return self.pins.setdefault(key.short_hash, document)
 
     def find_record(self, key: ScopeKey) -> bytes | None:
         return self.records.get(key.short_hash)

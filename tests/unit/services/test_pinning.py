@@ -13,7 +13,7 @@ from ci_plugin.errors import AnswerIsNo, DocumentError, InputError, Location, St
 from ci_plugin.pins.pin_file import format_pin_file, parse_pin_file
 from ci_plugin.pins.pin_set import Pin, PinSet
 from ci_plugin.ports import Registry
-from ci_plugin.services.pinning import Adopted, Asking, adopt_or_create, fetch_pins, find_pins, get_pins
+from ci_plugin.services.pinning import Adopted, Asking, PinPolicy, adopt_or_create, fetch_pins, find_pins, get_pins
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.manifest import DOCKER_MANIFEST, Descriptor
 from ci_plugin.values.pipeline import PipelineId, Scope, ScopeKey
@@ -67,7 +67,7 @@ def create(
         store=store,
         registry=registry,
         clock=clock or FakeClock(),
-        locked=locked,
+        policy=PinPolicy(locked=locked),
     )
 
 
@@ -103,9 +103,9 @@ class TestAdoptOrCreate:
 
     def test_a_store_that_loses_what_it_took_may_be_tried_again(self) -> None:
         workspace = MemoryWorkspace()
-        with pytest.raises(Unavailable, match="expected the pins just created in memory store, found none") as caught:
+        with pytest.raises(Unavailable, match="expected the pins just created in the memory store, found none") as caught:
             create(workspace, MemoryStore(loses_everything=True), CountingRegistry())
-        assert caught.value.hint == "run the job again; it adopts what is there then"
+        assert caught.value.hint == "run the job again"
         assert workspace.pins is None
 
     def test_locked_resolves_nothing(self) -> None:

@@ -1,0 +1,50 @@
+"""Which store keeps the pins: chosen by configuration alone, never by what a token happens to allow (DESIGN.md §7).
+
+The forge libraries are imported only where their store is chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ci_plugin.config.settings import STORES
+from ci_plugin.errors import InputError
+from ci_plugin.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from ci_plugin.forge.access import ForgeAccess
+    from ci_plugin.ports import PinStore
+
+_FORGE_OF = {"git-ref": "github", "generic-package": "gitlab"}
+
+
+def open_forge_store(name: str, access: ForgeAccess, sleep: Callable[[float], None]) -> PinStore:
+    """A store of the forge: ``git-ref``, ``generic-package`` or ``ci-artifact``. Raises InputError where this forge has no such store."""
+    if access.forge != _FORGE_OF.get(name, access.forge):
+        raise InputError(
+            f"expected a job of {_FORGE_OF[name]} for the store {name}, found one of {access.forge}",
+            hint=f"choose another with --store: {', '.join(STORES)}",
+        )
+    retry = RetryPolicy(sleep)
+    if access.forge == "github":
+        return _on_github(name, access, retry)
+    return _on_gitlab(name, access, retry)
+
+
+def _on_github(name: str, access: ForgeAccess, retry: RetryPolicy) -> PinStore:
+    from ci_plugin.forge.artifact_store import ArtifactStore
+    from ci_plugin.forge.github import GitHub
+    from ci_plugin.forge.ref_store import GitRefStore
+
+    forge = GitHub(access)
+    return GitRefStore(forge.git_database(), retry) if name == "git-ref" else ArtifactStore(forge.artifacts(), retry)
+
+
+def _on_gitlab(name: str, access: ForgeAccess, retry: RetryPolicy) -> PinStore:
+    from ci_plugin.forge.artifact_store import ArtifactStore
+    from ci_plugin.forge.gitlab import GitLab
+    from ci_plugin.forge.package_store import PackageStore
+
+    forge = GitLab(access)
+    return PackageStore(forge.packages(), retry) if name == "generic-package" else ArtifactStore(forge.artifacts(), retry)

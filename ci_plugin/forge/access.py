@@ -1,0 +1,77 @@
+"""How a job reaches its forge's API: the address, the token, and whose project it is; a pure function of the environment.
+
+Rules: ``STAGEPIN_TOKEN`` goes first, then the job's own token. A token goes to the forge's own host only: the API's address must be on the
+server's host (or ``api.`` before it, as github.com has it), over HTTPS unless that host is this machine.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from ci_plugin.errors import InputError, Location
+
+_API_VARIABLES = {"gitlab": "CI_API_V4_URL", "github": "GITHUB_API_URL"}
+_JOB_TOKENS = {"gitlab": "CI_JOB_TOKEN", "github": "GITHUB_TOKEN"}
+
+
+@dataclass(frozen=True, slots=True)
+class ForgeAccess:
+    """``url`` is the API's address without a slash at the end; ``project`` the project's id on GitLab, ``owner/name`` on GitHub.
+
+    ``is_job_token``: the token is the job's own, which on GitLab goes in another header and may do less.
+    """
+
+    forge: str
+    url: str
+    host: str
+    project: str
+    token: str = field(repr=False)
+    is_job_token: bool
+
+    @property
+    def token_name(self) -> str:
+        """The variable the token came from, for messages; empty where there is none."""
+        return "" if not self.token else _JOB_TOKENS[self.forge] if self.is_job_token else "STAGEPIN_TOKEN"
+
+
+def read_access(environ: Mapping[str, str], forge: str, host: str, project: str) -> ForgeAccess:
+    """The access to ``forge`` (``gitlab`` or ``github``) at ``host[:port]``.
+
+    Raises InputError for an API address that the token must not go to.
+    """
+    token = environ.get("STAGEPIN_TOKEN", "")
+    job_token = environ.get(_JOB_TOKENS[forge], "")
+    url = (environ.get(_API_VARIABLES[forge]) or _default_url(forge, host)).rstrip("/")
+    _check(url, host, _API_VARIABLES[forge])
+    return ForgeAccess(forge, url, host, project, token or job_token, is_job_token=not token and bool(job_token))
+
+
+def _default_url(forge: str, host: str) -> str:
+    if forge == "gitlab":
+        return f"https://{host}/api/v4"
+    return "https://api.github.com" if host == "github.com" else f"https://{host}/api/v3"
+
+
+def _check(url: str, host: str, variable: str) -> None:
+    try:
+        parts, server = urlsplit(url), urlsplit(f"//{host}").hostname or ""
+        name, has_userinfo = parts.hostname or "", "@" in parts.netloc
+    except ValueError:
+        parts, name, server, has_userinfo = urlsplit(""), "", host, True
+    is_secure = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(name))
+    if not is_secure or has_userinfo or name not in (server, f"api.{server}"):
+        raise InputError(
+            f"expected the API of {host} over HTTPS, found {parts.scheme or 'no scheme'}://{name} in {variable}: no token is sent there",
+            hint=f"{variable} is set by the forge; do not override it",
+            where=Location(f"${variable}"),
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
