@@ -11,8 +11,8 @@ from typing import Any, TypeVar, cast
 import click
 from click.core import ParameterSource
 
-from ci_plugin.config.settings import STORES
 from ci_plugin.values.platform import Platform, parse_platform
+from ci_plugin.values.store_name import STORES
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _PLATFORM = "The platform to pin and build for (default: linux/amd64)."

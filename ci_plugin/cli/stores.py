@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ci_plugin.config.settings import STORES
 from ci_plugin.errors import InputError
 from ci_plugin.retry import RetryPolicy
+from ci_plugin.values.store_name import STORES
 
 if TYPE_CHECKING:
     from ci_plugin.forge.access import ForgeAccess

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from ci_plugin import __version__
 from ci_plugin.cli.options import ProjectOptions, ScopeOptions
 from ci_plugin.config.model import Configuration, DockerfileImage
-from ci_plugin.config.settings import SETTINGS_FILE, STORES, Settings, parse_settings
+from ci_plugin.config.settings import SETTINGS_FILE, Settings, parse_settings
 from ci_plugin.config.source import Source
 from ci_plugin.errors import ConfigError, InputError
 from ci_plugin.forge.clock import SystemClock
@@ -27,6 +27,7 @@ from ci_plugin.reports.redaction import Redactor, secrets_of
 from ci_plugin.services.pinning import Asking
 from ci_plugin.values.pipeline import ScopeKey
 from ci_plugin.values.reference import Repository, parse_repository
+from ci_plugin.values.store_name import STORES
 
 if TYPE_CHECKING:
     from ci_plugin.forge.access import ForgeAccess

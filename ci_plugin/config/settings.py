@@ -11,10 +11,9 @@ from ci_plugin.config.source import decode
 from ci_plugin.config.yaml_nodes import MapNode, Node, parse_documents, read_map, read_text, read_texts
 from ci_plugin.errors import ConfigError, Location
 from ci_plugin.values.platform import Platform
+from ci_plugin.values.store_name import STORES
 
 SETTINGS_FILE = ".stagepin.yaml"
-STORES = ("stages-storage", "git-ref", "generic-package", "ci-artifact", "workspace")
-"""Where pins and records are kept for later jobs; the first is the default."""
 _LONGEST_SETTLE = 60.0
 
 
