@@ -5,7 +5,8 @@ Rules
   does not speak TLS; which one is remembered. A certificate that is not trusted is never a reason to go without TLS.
 - A redirect is followed for reading only, at most five times, never from HTTPS to HTTP, and the ``Authorization`` header stays behind
   as soon as scheme, host or port changes (GHSA-vh4v-2xq2-g5cg).
-- Bodies are read up to a limit, within a total time, and must be as long as announced. They are never decompressed.
+- Bodies are read up to a limit, within a total time, and must be as long as announced. They are never decompressed. A large one is handed
+  over chunk by chunk and never held.
 - urllib3 neither retries nor redirects; what goes wrong below HTTP comes out as Unavailable.
 """
 
@@ -16,7 +17,7 @@ import ssl
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -38,6 +39,10 @@ from ci_plugin.errors import AnswerIsNo, InputError, Location, Unavailable
 CONNECT_SECONDS = 10.0
 IDLE_SECONDS = 15.0
 TOTAL_SECONDS = 60.0
+TRANSFER_SECONDS = 600.0
+"""For a body that is handed over chunk by chunk."""
+TAKING_SECONDS = 120.0
+"""For the answer to one that was sent so: some registries copy what they took before they answer."""
 LONGEST_ANSWER = 4 * 1024 * 1024
 """Bytes; what containerd and distribution take as a manifest's limit."""
 
@@ -45,6 +50,9 @@ _DOCKER_HUB = "registry-1.docker.io"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS = 5
 _CHUNK = 65536
+
+Consumer = Callable[[Iterator[bytes]], None]
+"""Takes the body of a 200 answer chunk by chunk; ``Answer.body`` is empty then. What goes wrong in reading comes out of the iterator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +124,7 @@ class Transport:
         *,
         body: bytes | None = None,
         limit: int = LONGEST_ANSWER,
+        consume: Consumer | None = None,
     ) -> Answer:
         """One request to a registry, by its name in references; ``path`` begins with ``/v2/``.
 
@@ -125,20 +134,32 @@ class Transport:
         known = self._schemes.get(registry)
         scheme = known or "https"
         try:
-            answer = self.ask(method, f"{scheme}://{host}{path}", headers, body=body, limit=limit)
+            answer = self.ask(method, f"{scheme}://{host}{path}", headers, body=body, limit=limit, consume=consume)
         except _NotTls as error:
             # What this request knew when it began decides: another thread may have found out meanwhile.
             if known or not self._may_be_plain(registry):
                 raise error.as_unavailable() from None
             scheme = "http"
-            answer = self.ask(method, f"{scheme}://{host}{path}", headers, body=body, limit=limit)
+            answer = self.ask(method, f"{scheme}://{host}{path}", headers, body=body, limit=limit, consume=consume)
         self._schemes[registry] = scheme
         return answer
 
-    def ask(self, method: str, url: str, headers: Mapping[str, str], *, body: bytes | None = None, limit: int = LONGEST_ANSWER) -> Answer:
-        """One request to an address; redirects are followed for GET and HEAD. Raises Unavailable, InputError, AnswerIsNo."""
+    def ask(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        body: bytes | Iterable[bytes] | None = None,
+        limit: int = LONGEST_ANSWER,
+        consume: Consumer | None = None,
+    ) -> Answer:
+        """One request to an address; redirects are followed for GET and HEAD. Raises Unavailable, InputError, AnswerIsNo.
+
+        A ``body`` that comes in pieces needs its ``Content-Length`` among the headers.
+        """
         for _ in range(_MOST_REDIRECTS + 1):
-            answer = self.ask_once(method, url, headers, body=body, limit=limit)
+            answer = self.ask_once(method, url, headers, body=body, limit=limit, consume=consume)
             target = answer.headers.get("Location")
             if answer.status not in _REDIRECTS or method not in ("GET", "HEAD") or not target:
                 return answer
@@ -149,18 +170,25 @@ class Transport:
         raise Unavailable(f"expected an answer from {host_of(url)}, found more than {_MOST_REDIRECTS} redirects", where=answer.location)
 
     def ask_once(
-        self, method: str, url: str, headers: Mapping[str, str], *, body: bytes | None = None, limit: int = LONGEST_ANSWER
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        body: bytes | Iterable[bytes] | None = None,
+        limit: int = LONGEST_ANSWER,
+        consume: Consumer | None = None,
     ) -> Answer:
         """One request, and its answer whatever it is: redirects are not followed."""
         sent = {"User-Agent": f"stagepin/{__version__}", "Accept-Encoding": "identity", **headers}
-        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=IDLE_SECONDS)
-        begun = time.monotonic()
+        idle = IDLE_SECONDS if body is None or isinstance(body, bytes) else TAKING_SECONDS
+        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=idle)
         try:
             response = self._pool(url).request(
                 method, url, body=body, headers=sent, timeout=timeout, retries=False, redirect=False, preload_content=False
             )
             try:
-                data = b"" if method == "HEAD" else _read(response, url, limit, begun + TOTAL_SECONDS)
+                data = b"" if method == "HEAD" else _read(response, url, limit, consume)
             except BaseException:
                 response.close()
                 raise
@@ -253,18 +281,37 @@ def _tls_context(ca_file: str | None) -> ssl.SSLContext:
     return context
 
 
-def _read(response: urllib3.BaseHTTPResponse, url: str, limit: int, end: float) -> bytes:
-    data = bytearray()
-    while chunk := response.read1(_CHUNK, decode_content=False):
-        data += chunk
-        if len(data) > limit:
+def _read(response: urllib3.BaseHTTPResponse, url: str, limit: int, consume: Consumer | None) -> bytes:
+    if consume is None or response.status != 200:
+        return b"".join(_chunks(response, url, limit, TOTAL_SECONDS))
+    chunks = _chunks(response, url, limit, TRANSFER_SECONDS)
+    consume(chunks)
+    if next(chunks, None) is not None:
+        # Nobody wanted the rest: a connection that still has it to say cannot be kept.
+        response.close()
+    return b""
+
+
+def _chunks(response: urllib3.BaseHTTPResponse, url: str, limit: int, seconds: float) -> Iterator[bytes]:
+    size, end = 0, time.monotonic() + seconds
+    while chunk := _read_chunk(response, url):
+        size += len(chunk)
+        if size > limit:
             raise AnswerIsNo(f"expected at most {limit} bytes from {host_of(url)}, found more", where=Location(url.partition("?")[0]))
         if time.monotonic() > end:
-            raise Unavailable(f"expected the whole answer from {host_of(url)} within {TOTAL_SECONDS:.0f} s, found {len(data)} bytes of it")
+            raise Unavailable(f"expected the whole answer from {host_of(url)} within {seconds:.0f} s, found {size} bytes of it")
+        yield chunk
     announced = response.headers.get("Content-Length", "")
-    if announced.isdecimal() and int(announced) != len(data):
-        raise Unavailable(f"expected {announced} bytes from {host_of(url)}, found {len(data)} before the connection ended")
-    return bytes(data)
+    if announced.isdecimal() and int(announced) != size:
+        raise Unavailable(f"expected {announced} bytes from {host_of(url)}, found {size} before the connection ended")
+
+
+def _read_chunk(response: urllib3.BaseHTTPResponse, url: str) -> bytes:
+    try:
+        return response.read1(_CHUNK, decode_content=False)
+    except (HTTPError, OSError) as error:
+        # Here and not further out: the chunk may be on its way to another host, which has no part in this.
+        raise _translate(error, url) from error
 
 
 def _translate(error: Exception, url: str) -> Unavailable | InputError:
