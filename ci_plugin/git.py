@@ -134,9 +134,12 @@ class GitTree:
 
     def remote_name(self) -> str:
         """A name for the project: the last part of origin's address (never its credentials), else the directory's; a valid image name."""
-        url = _line(self._git.run("config", "--get", "remote.origin.url").stdout)
-        last = re.split(r"[/:\\]", url.rstrip("/"))[-1].removesuffix(".git")
+        last = re.split(r"[/:\\]", self.remote_url().rstrip("/"))[-1].removesuffix(".git")
         return _slug(last) or _slug(self.directory.absolute().resolve().name) or "app"
+
+    def remote_url(self) -> str:
+        """The address of the remote ``origin`` as it is configured, which may hold credentials; empty where there is none."""
+        return _line(self._git.run("config", "--get", "remote.origin.url").stdout)
 
     def _list(self) -> Iterator[TreeEntry]:
         tree = self._git.run("rev-parse", "--verify", "--quiet", f"{self._commit}:{self._prefix}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ci_plugin.errors import InputError
 from ci_plugin.retry import RetryPolicy
+from ci_plugin.values.pipeline import PipelineId
 from ci_plugin.values.store_name import STORES
 
 if TYPE_CHECKING:
@@ -30,6 +31,16 @@ def open_forge_store(name: str, access: ForgeAccess, sleep: Callable[[float], No
     if access.forge == "github":
         return _on_github(name, access, retry)
     return _on_gitlab(name, access, retry)
+
+
+def find_project_on_forge(access: ForgeAccess, sleep: Callable[[float], None]) -> PipelineId | None:
+    """The identity of the project at ``access.project`` (its path), as jobs of that forge have it; None where the forge shows none."""
+    from ci_plugin.forge.github import GitHub
+    from ci_plugin.forge.gitlab import GitLab
+
+    forge = GitHub(access) if access.forge == "github" else GitLab(access)
+    project_id = RetryPolicy(sleep).run(lambda: forge.find_project_id(access.project))
+    return None if project_id is None else PipelineId(access.forge, access.host, project_id, access.project, "")
 
 
 def _on_github(name: str, access: ForgeAccess, retry: RetryPolicy) -> PinStore:

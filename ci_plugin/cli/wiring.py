@@ -25,12 +25,13 @@ from ci_plugin.forge.workspace import Workspace
 from ci_plugin.reports.console import Console, wants_color
 from ci_plugin.reports.redaction import Redactor, secrets_of
 from ci_plugin.services.pinning import Asking
-from ci_plugin.values.pipeline import ScopeKey
+from ci_plugin.values.pipeline import PipelineId, ScopeKey
 from ci_plugin.values.reference import Repository, parse_repository
 from ci_plugin.values.store_name import STORES
 
 if TYPE_CHECKING:
     from ci_plugin.forge.access import ForgeAccess
+    from ci_plugin.forge.remote import RemoteAddress
     from ci_plugin.git import GitTree
     from ci_plugin.ports import Clock, CredentialSource, Engine, PinStore, Registry, StagesStorage
     from ci_plugin.project_files import DirectoryFiles
@@ -226,23 +227,49 @@ class ScopedSession(Session):
         explicit = self.scope_options.scope or self.settings.scope
         commit = self.checkout.commit if self.checkout else self.context.commit
         scope = choose_scope(explicit, replace(self.context, commit=commit))
-        identity = pipeline_identity(self.context, self.checkout.remote_name() if self.checkout else "")
         by_name = bool(explicit) and not self.context.is_ci
+        identity = (self._find_project() if by_name and not scope.is_local else None) or pipeline_identity(
+            self.context, self.checkout.remote_name() if self.checkout else ""
+        )
         return Asking(ScopeKey(identity, scope), commit or self.tree.commit, by_name)
+
+    def _find_project(self) -> PipelineId | None:
+        """Outside CI: the identity CI has, as the chosen store knows it by the address this clone came from."""
+        remote = self.remote
+        if remote is None or self.store_name == "workspace":
+            return None
+        if self.store_name != "stages-storage":
+            from ci_plugin.cli.stores import find_project_on_forge
+
+            return find_project_on_forge(self.forge_access, self.clock.sleep)
+        if not self.has_repository or self.repository is None:
+            return None
+        from ci_plugin.registry.project_tag import find_project
+
+        return find_project(self.repository, self.registry, remote.host, remote.path)
+
+    @cached_property
+    def remote(self) -> RemoteAddress | None:
+        """The forge's host and the project's path, as the clone's remote has them."""
+        from ci_plugin.forge.remote import parse_remote
+
+        return parse_remote(self.checkout.remote_url()) if self.checkout else None
 
     @cached_property
     def forge_access(self) -> ForgeAccess:
-        """How this job reaches its forge's API. Raises InputError outside a forge."""
-        from ci_plugin.forge.access import read_access
+        """How to reach the forge's API: this job's, or outside CI that of the clone's remote. Raises InputError where there is neither."""
+        from ci_plugin.forge.access import read_access, remote_access
 
-        pipeline = self.context.pipeline
-        if pipeline is None:
+        pipeline, remote = self.context.pipeline, self.remote
+        if pipeline is not None:
+            project = pipeline.project if pipeline.forge == "github" else pipeline.project_id
+            return read_access(self.environ, pipeline.forge, pipeline.host, project)
+        if remote is None:
             raise InputError(
-                "expected a job of GitLab or GitHub, found none: there is no forge to ask",
-                hint="outside CI take the pins from the stages storage: --store stages-storage --repo REPOSITORY",
+                "expected a job of GitLab or GitHub, or a clone from there, found neither: there is no forge to ask",
+                hint="take the pins from the stages storage: --store stages-storage --repo REPOSITORY",
             )
-        project = pipeline.project if pipeline.forge == "github" else pipeline.project_id
-        return read_access(self.environ, pipeline.forge, pipeline.host, project)
+        return remote_access(self.environ, remote)
 
     @property
     def store_name(self) -> str:

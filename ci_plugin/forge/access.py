@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from ci_plugin.errors import InputError, Location
+from ci_plugin.forge.remote import RemoteAddress
 
 _API_VARIABLES = {"gitlab": "CI_API_V4_URL", "github": "GITHUB_API_URL"}
 _JOB_TOKENS = {"gitlab": "CI_JOB_TOKEN", "github": "GITHUB_TOKEN"}
@@ -47,6 +48,11 @@ def read_access(environ: Mapping[str, str], forge: str, host: str, project: str)
     url = (environ.get(_API_VARIABLES[forge]) or _default_url(forge, host)).rstrip("/")
     _check(url, host, _API_VARIABLES[forge])
     return ForgeAccess(forge, url, host, project, token or job_token, is_job_token=not token and bool(job_token))
+
+
+def remote_access(environ: Mapping[str, str], remote: RemoteAddress) -> ForgeAccess:
+    """Outside CI: the access to the forge a clone came from; a host with ``github`` in its name is GitHub's, any other GitLab's."""
+    return read_access(environ, "github" if "github" in remote.host else "gitlab", remote.host, remote.path)
 
 
 def _default_url(forge: str, host: str) -> str:

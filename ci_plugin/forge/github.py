@@ -25,3 +25,7 @@ class GitHub:
     def artifacts(self) -> Artifacts:
         """What the store needs."""
         raise InputError(f"expected a store that works, found one on {self._access.host} that is not built yet")
+
+    def find_project_id(self, path: str) -> str | None:
+        """The id of the project at this path."""
+        raise InputError(f"expected {path} on {self._access.host}, found an adapter that is not built yet")

@@ -12,6 +12,7 @@ from typing import Any
 
 from ci_plugin.errors import AccessDenied, AnswerIsNo, DocumentError, Location, Unavailable
 from ci_plugin.ports import Registry
+from ci_plugin.registry.project_tag import tag_project
 from ci_plugin.values.canonical import canonical_json
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.document import LARGEST_DOCUMENT
@@ -66,6 +67,7 @@ class RegistryPinStore:
     def create_pins(self, key: ScopeKey, document: bytes) -> bytes:
         """File the pins unless the scope has some, and read what it has then. Raises Unavailable where that is nothing."""
         self._create(key, document)
+        tag_project(self._repository, self._registry, key.pipeline)
         pins = self.find_pins(key)
         if pins is None:
             raise Unavailable(f"expected the pins just created in the {self.name}, found none", hint="run the job again")

@@ -71,7 +71,7 @@ def racing_jobs(project: Project, when: Callable[[Request], bool]) -> tuple[Job,
     pipeline = project.pipeline()
     first, second = pipeline.job(), pipeline.job()
     first.must("pin")
-    (tag, digest), *_ = [(key, value) for key, value in project.registry.tags.items() if key[1].startswith("stagepin-")]
+    (tag, digest), *_ = [(key, value) for key, value in project.registry.tags.items() if key[1].startswith("stagepin-") and "project" not in key[1]]
     document = project.registry.manifests[STAGES, digest][1]
     project.registry.delete(STAGES, Digest(digest))
     project.move_base("2")
@@ -261,7 +261,7 @@ def test_the_storage_holds_pins_and_record_as_files_any_oci_tool_can_fetch(proje
     job = project.pipeline().job()
     job.must("pin")
     job.must("build")
-    (digest,) = [value for key, value in registry.tags.items() if key[1].startswith("stagepin-")]
+    (digest,) = [value for key, value in registry.tags.items() if key[1].startswith("stagepin-") and "project" not in key[1]]
     layers = json.loads(registry.manifests[STAGES, digest][1])["layers"]
     files = {layer["annotations"]["org.opencontainers.image.title"]: json.loads(registry.blobs[layer["digest"]]) for layer in layers}
     assert files == {"pins.json": job.pins, "build.json": job.record}

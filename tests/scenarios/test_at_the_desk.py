@@ -1,0 +1,76 @@
+"""Local and CI are one: a clone on a laptop gets the pins CI used, and the same stage signatures from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.git_repository import GitRepository
+from tests.scenarios.pipeline import PLAIN, Job, Project
+
+CONFIG = "image: app\nfrom: BASE\nfromLatest: true\nshell:\n  install: [echo hello]\n"
+
+
+def at_the_desk(project: Project, remote: str = "git@gitlab.example.com:group/app.git") -> Job:
+    """A clone of the current commit on a laptop: no CI variables, a remote, docker's own engine."""
+    directory = project.checkout(project.pipeline().commit)
+    GitRepository(directory).git("remote", "add", "origin", remote)
+    return Job(directory, {**PLAIN, "STAGEPIN_REPO": project.stages}, project.engine())
+
+
+def signatures(job: Job, *argv: str) -> object:
+    return job.must("plan", "--format", "json", *argv).document
+
+
+@pytest.fixture
+def pinned(project: Project) -> Job:
+    project.commit(config=CONFIG)
+    pin = project.pipeline("1001").job()
+    pin.must("pin")
+    project.move_base("2")
+    return pin
+
+
+def test_fetch_by_pipeline_gives_the_pins_ci_used(project: Project, pinned: Job) -> None:
+    desk = at_the_desk(project)
+    desk.must("fetch", "--pipeline", "1001")
+    assert desk.pins == pinned.pins
+
+
+def test_the_same_build_gives_the_same_signatures_and_the_same_image(project: Project, pinned: Job) -> None:
+    ci = project.pipeline("1001").job(artifacts_of=pinned)
+    ci.must("build")
+    desk = at_the_desk(project)
+    assert signatures(desk, "--pipeline", "1001") == signatures(ci)
+    desk.must("build", "--pipeline", "1001")
+    assert desk.digest() == ci.digest()
+
+
+def test_a_clone_over_https_of_any_spelling_is_the_same_project(project: Project, pinned: Job) -> None:
+    desk = at_the_desk(project, "https://me:secret@GitLab.example.com/Group/App")
+    assert "secret" not in desk.must("fetch", "--pipeline", "1001").text
+    assert desk.pins == pinned.pins
+
+
+def test_a_clone_of_another_project_does_not_find_them(project: Project, pinned: Job) -> None:
+    ran = at_the_desk(project, "git@gitlab.example.com:other/app.git").run("fetch", "--pipeline", "1001")
+    assert ran.code == 2
+    assert "expected the pins of pipeline:1001 in stages storage" in ran.err
+
+
+def test_a_renamed_project_is_found_under_its_new_name_too(project: Project, pinned: Job) -> None:
+    later = project.pipeline("1002").job()
+    later.environ["CI_PROJECT_PATH"] = "group/renamed"
+    later.must("pin")
+    for path in ("group/app", "group/renamed"):
+        desk = at_the_desk(project, f"git@gitlab.example.com:{path}.git")
+        desk.must("fetch", "--pipeline", "1001")
+        assert desk.pins == pinned.pins
+
+
+def test_without_a_remote_the_answer_says_what_to_name(project: Project, pinned: Job) -> None:
+    directory: Path = project.checkout(project.pipeline().commit)
+    ran = Job(directory, {**PLAIN, "STAGEPIN_REPO": project.stages}, project.engine()).run("fetch", "--pipeline", "1001")
+    assert ran.code == 2
+    assert "expected the pins of pipeline:1001" in ran.err
