@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import json
 from collections.abc import Callable
 
@@ -71,7 +72,7 @@ def racing_jobs(project: Project, when: Callable[[Request], bool]) -> tuple[Job,
     pipeline = project.pipeline()
     first, second = pipeline.job(), pipeline.job()
     first.must("pin")
-    (tag, digest), *_ = [(key, value) for key, value in project.registry.tags.items() if key[1].startswith("stagepin-") and "project" not in key[1]]
+    (tag, digest), *_ = [item for item in project.registry.tags.items() if is_scope(item[0][1])]
     document = project.registry.manifests[STAGES, digest][1]
     project.registry.delete(STAGES, Digest(digest))
     project.move_base("2")
@@ -109,6 +110,11 @@ def test_a_second_configuration_in_a_scope_is_refused_when_it_pins_and_not_when_
     assert f"error: expected {project.registry.address}/base/another:latest among the 1 pins of pipeline:1001, found it missing" in ran.err
     assert "  at: two/Dockerfile:1\n" in ran.err
     assert "then pin in a new scope" in ran.err
+
+
+def is_scope(tag: str) -> bool:
+    """Whether it is the tag of a scope's pins: 12 hex characters, and not the project's."""
+    return re.fullmatch("stagepin-[0-9a-f]{12}", tag) is not None
 
 
 class TestForeignPins:
@@ -261,7 +267,7 @@ def test_the_storage_holds_pins_and_record_as_files_any_oci_tool_can_fetch(proje
     job = project.pipeline().job()
     job.must("pin")
     job.must("build")
-    (digest,) = [value for key, value in registry.tags.items() if key[1].startswith("stagepin-") and "project" not in key[1]]
+    (digest,) = [value for key, value in registry.tags.items() if is_scope(key[1])]
     layers = json.loads(registry.manifests[STAGES, digest][1])["layers"]
     files = {layer["annotations"]["org.opencontainers.image.title"]: json.loads(registry.blobs[layer["digest"]]) for layer in layers}
     assert files == {"pins.json": job.pins, "build.json": job.record}
