@@ -45,6 +45,16 @@ def push_scope(path: str) -> str:
     return f"repository:{path}:pull,push"
 
 
+def mount_scope(source: str, target: str) -> str:
+    """Both scopes a mount needs in one token: writing one repository, reading the other."""
+    return f"{push_scope(target)} {pull_scope(source)}"
+
+
+def delete_scope(path: str) -> str:
+    """The scope that deletes from one repository."""
+    return f"repository:{path}:delete,pull"
+
+
 @dataclass(frozen=True, slots=True)
 class Challenge:
     """What a 401 asks for: ``basic``, or ``bearer`` with the token server's address and the service's name."""
@@ -151,7 +161,8 @@ class Authenticator:
         return self._tokens.get(scope) or self._tokens.get(wider)
 
     def _get_token(self, challenge: Challenge, scope: str, also: Collection[str]) -> str:
-        scopes = list(dict.fromkeys([scope, *sorted(also)]))[:_MOST_SCOPES]
+        # A scope of two parts is asked for, and kept, as one: the request it is for needs both in one token.
+        scopes = list(dict.fromkeys([*scope.split(), *sorted(also)]))[:_MOST_SCOPES]
         answer = self._ask_token_server(challenge, scopes)
         if answer.status in (400, 401, 403):
             raise refusal(answer, self._registry, self._credentials() is not None)
@@ -162,7 +173,7 @@ class Authenticator:
                 where=answer.location,
             )
         token = _parse_token(answer)
-        self._tokens.update(dict.fromkeys(scopes, token))
+        self._tokens.update(dict.fromkeys([scope, *scopes], token))
         return token
 
     def _ask_token_server(self, challenge: Challenge, scopes: list[str]) -> Answer:

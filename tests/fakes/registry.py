@@ -9,7 +9,8 @@
         assert [request.method for request in registry.requests] == ["HEAD"]
 
 It keeps what the real one (distribution 2.8) does where clients notice: an OCI index is a 404 without its media type in ``Accept``, a
-manifest whose blobs are missing is refused, the digest header accompanies HEAD and GET, errors are JSON documents.
+manifest whose blobs or children are missing is refused, the digest header accompanies HEAD and GET, errors are JSON documents, a blob that
+one repository took is a 404 in the next until it is mounted, DELETE takes a digest alone.
 ``require_basic`` / ``require_token`` switch authentication on; the token endpoint is ``/token`` on the same server unless a realm is given.
 """
 
@@ -139,6 +140,12 @@ class FakeRegistry:
         self.on_request: Callable[[Request], None] | None = None
         """Called with every request before it is answered: where a test moves a tag between two requests."""
         self.immutable_tags = False
+        self.has_referrers = False
+        """Whether there is a referrers API; distribution 2.8 has none."""
+        self.read_only = False
+        """Refuses what writes, as distribution does during its garbage collection."""
+        self.can_mount = True
+        self._taken: dict[str, set[str]] = {}
         self._faults: list[Fault] = []
         self._auth: tuple[str, str, str, str] | None = None
         self._tokens: dict[str, list[str]] = {}
@@ -170,7 +177,8 @@ class FakeRegistry:
         """Store an image of one layer, whose content ``seed`` decides; returns its manifest digest."""
         image = make_image(labels=labels, platform=platform, seed=seed, media_type=media_type)
         with self._lock:
-            self.blobs |= {str(Digest.of(blob)): blob for blob in image.blobs}
+            for blob in image.blobs:
+                self._take_blob(repository, blob)
         return self.put_manifest(repository, tag, image.manifest, media_type)
 
     def put_index(
@@ -207,6 +215,12 @@ class FakeRegistry:
         with self._lock:
             self.manifests.pop((repository, str(digest)), None)
             self.tags = {key: value for key, value in self.tags.items() if (key[0], value) != (repository, str(digest))}
+
+    def collect_blob(self, digest: Digest) -> None:
+        """Remove a blob, as garbage collection does."""
+        with self._lock:
+            self.blobs.pop(str(digest), None)
+            self._taken.pop(str(digest), None)
 
     def fail(self, **fault: Any) -> Fault:
         """Let the next matching requests fail or lie: the fields of ``Fault``; ``times=None`` is for ever."""
@@ -255,7 +269,15 @@ class FakeRegistry:
             return self._give_token(request, body)
         if refusal := self._refusal(request, url.path):
             return refusal
-        for marker, respond in (("/manifests/", self._manifest), ("/blobs/uploads/", self._upload), ("/blobs/", self._blob)):
+        if self.read_only and request.method not in ("GET", "HEAD"):
+            return _Answer(405, {"Allow": "GET, HEAD", "Content-Type": "text/plain"}, b"Method not allowed\n")
+        answers = (
+            ("/manifests/", self._manifest),
+            ("/blobs/uploads/", self._upload),
+            ("/blobs/", self._blob),
+            ("/referrers/", self._referrers),
+        )
+        for marker, respond in answers:
             if marker in url.path:
                 repository, _, name = url.path.removeprefix("/v2/").partition(marker)
                 return respond(request, repository, name, body)
@@ -264,6 +286,13 @@ class FakeRegistry:
     def _manifest(self, request: Request, repository: str, name: str, body: bytes) -> _Answer:
         if request.method == "PUT":
             return self._take_manifest(request, repository, name, body)
+        if request.method == "DELETE":
+            if ":" not in name:
+                return _error(400, "DIGEST_INVALID")
+            if (repository, name) not in self.manifests:
+                return _error(404, "MANIFEST_UNKNOWN")
+            self.delete(repository, Digest(name))
+            return _Answer(202)
         digest = self.tags.get((repository, name), name)
         found = self.manifests.get((repository, digest))
         if found is None or (found[0] in (OCI_INDEX, OCI_MANIFEST) and found[0] not in request.headers.get("accept", "")):
@@ -278,25 +307,50 @@ class FakeRegistry:
         document = json.loads(body)
         if any(item["digest"] not in self.blobs for item in [*document.get("layers", []), *filter(None, [document.get("config")])]):
             return _error(400, "MANIFEST_BLOB_UNKNOWN")
+        if any((repository, item["digest"]) not in self.manifests for item in document.get("manifests", [])):
+            return _error(400, "MANIFEST_BLOB_UNKNOWN")
         tag = None if ":" in name else name
         if self.immutable_tags and tag and (repository, tag) in self.tags:
             return _error(412, "PRECONDITION_FAILED")
         self.put_manifest(repository, tag, body, media_type)
-        return _Answer(201, {"Docker-Content-Digest": str(digest)})
+        subject = {"OCI-Subject": document["subject"]["digest"]} if self.has_referrers and document.get("subject") else {}
+        return _Answer(201, {"Docker-Content-Digest": str(digest), **subject})
+
+    def _referrers(self, request: Request, repository: str, name: str, body: bytes) -> _Answer:
+        if not self.has_referrers:
+            return _Answer(404, {"Content-Type": "text/plain"}, b"404 page not found\n")
+        entries = [
+            {"mediaType": kind, "digest": digest, "size": len(data), "artifactType": json.loads(data).get("artifactType", "")}
+            for (where, digest), (kind, data) in self.manifests.items()
+            if where == repository and (json.loads(data).get("subject") or {}).get("digest") == name
+        ]
+        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
+        return _Answer(200, {"Content-Type": OCI_INDEX}, json.dumps(index).encode())
 
     def _blob(self, request: Request, repository: str, name: str, body: bytes) -> _Answer:
-        if name not in self.blobs:
+        # What a test put into ``blobs`` itself was taken by nobody: every repository has it.
+        if name not in self.blobs or repository not in self._taken.get(name, {repository}):
             return _error(404, "BLOB_UNKNOWN")
         return _Answer(200, {"Content-Type": "application/octet-stream", "Docker-Content-Digest": name}, self.blobs[name])
 
     def _upload(self, request: Request, repository: str, name: str, body: bytes) -> _Answer:
+        query = {key: values[0] for key, values in parse_qs(urlsplit(request.path).query).items()}
         if request.method == "POST":
+            if self.can_mount and query.get("mount") in self.blobs and query.get("from") in self._taken.get(query["mount"], ()):
+                self._taken[query["mount"]].add(repository)
+                return _Answer(201, {"Docker-Content-Digest": query["mount"]})
             return _Answer(202, {"Location": f"/v2/{repository}/blobs/uploads/one?state=x"})
-        digest = parse_qs(urlsplit(request.path).query).get("digest", [""])[0]
-        if digest != str(Digest.of(body)):
+        if request.method == "DELETE":
+            return _Answer(204)
+        if query.get("digest") != str(Digest.of(body)):
             return _error(400, "DIGEST_INVALID")
-        self.blobs[digest] = body
-        return _Answer(201, {"Docker-Content-Digest": digest})
+        self._take_blob(repository, body)
+        return _Answer(201, {"Docker-Content-Digest": query["digest"]})
+
+    def _take_blob(self, repository: str, data: bytes) -> None:
+        digest = str(Digest.of(data))
+        self.blobs[digest] = data
+        self._taken.setdefault(digest, set()).add(repository)
 
     def _refusal(self, request: Request, path: str) -> _Answer | None:
         if self._auth is None:
@@ -308,8 +362,10 @@ class FakeRegistry:
             return _error(401, "UNAUTHORIZED", {"WWW-Authenticate": 'Basic realm="fake"'})
         scopes = self._tokens.get(request.authorization.removeprefix("Bearer "), [])
         repository = path.removeprefix("/v2/").partition("/manifests/")[0].partition("/blobs/")[0]
-        needed = "pull,push" if request.method in ("PUT", "POST") else "pull"
-        if any(scope.startswith(f"repository:{repository}:{needed}") for scope in scopes):
+        needed = {"PUT": "pull,push", "POST": "pull,push", "DELETE": "delete"}.get(request.method, "pull")
+        source = parse_qs(urlsplit(request.path).query).get("from", [repository])[0]
+        wanted = (f"repository:{repository}:{needed}", f"repository:{source}:pull")
+        if all(any(scope.startswith(one) for scope in scopes) for one in wanted[: 1 if source == repository else 2]):
             return None
         challenge = f'Bearer realm="{realm}",service="fake",scope="repository:{repository}:{needed}"'
         return _error(401, "UNAUTHORIZED", {"WWW-Authenticate": challenge})
