@@ -9,19 +9,13 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
-from typing import TYPE_CHECKING
 
 from ci_plugin.errors import InputError
-from ci_plugin.reports.neutral import neutral
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
+from ci_plugin.reports.markdown import render_markdown
 
 _OUTPUT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*", re.ASCII)
 _ENV_VALUE = re.compile(r"[A-Za-z0-9_.:/@-]+", re.ASCII)
 _NO_VARIABLE = re.compile(r"[^A-Z0-9]", re.ASCII)
-_LONGEST_TEXT = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +67,7 @@ def env_file(images: Mapping[str, str]) -> str:
 
 def step_summary(title: str, rows: Sequence[SummaryRow], notes: Sequence[str] = ()) -> str:
     """Markdown for ``$GITHUB_STEP_SUMMARY``: a heading, a table of images, a list of notes; foreign text stands in code spans."""
-    # Imported here: only the run that writes a summary waits for it.
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-    environment.filters["code"] = _code_span
-    template = files("ci_plugin.reports").joinpath("summary.md.j2").read_text("utf-8")
-    return environment.from_string(template).render(title=title, rows=rows, notes=notes)
+    return render_markdown("summary.md.j2", title=title, rows=rows, notes=notes)
 
 
 def _delimiter(values: Mapping[str, str]) -> str:
@@ -87,19 +75,3 @@ def _delimiter(values: Mapping[str, str]) -> str:
         delimiter = f"stagepin-{secrets.token_hex(16)}"
         if not any(delimiter in value for value in values.values()):
             return delimiter
-
-
-def _code_span(text: str) -> Markup:
-    """A code span of at most 200 characters, fenced by more backticks than it holds (CommonMark 0.31, 6.1); ``|`` would end a table cell.
-
-    Within a code span neither HTML nor links nor mentions are read, and entities would be shown as such: nothing else is escaped.
-    """
-    from markupsafe import Markup
-
-    text = neutral(text)
-    text = (text[:_LONGEST_TEXT] + "…" if len(text) > _LONGEST_TEXT else text).replace("|", "¦").replace("\t", " ").strip()
-    if not text:
-        return Markup("-")
-    fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
-    space = " " if "`" in text else ""
-    return Markup(f"{fence}{space}{text}{space}{fence}")  # noqa: S704 (a code span holds any text)
