@@ -152,6 +152,17 @@ class Engine(Protocol):
         """End what this process runs in the engine right now, because it was interrupted; raises nothing."""
         ...
 
+    def create_volume(self, name: str, labels: Mapping[str, str]) -> Mapping[str, str]:
+        """Make an empty volume with these labels unless there is one of that name; the labels it has now.
+
+        Of any number of callers one wins, and all get the winner's labels.
+        """
+        ...
+
+    def find_volume(self, name: str) -> Mapping[str, str] | None:
+        """The labels of a volume, or None."""
+        ...
+
     def push(self, reference: Reference) -> Digest:
         """Push ``repository:tag``; returns the manifest digest the registry took."""
         ...

@@ -285,6 +285,10 @@ class ScopedSession(Session):
             from ci_plugin.cli.stores import open_forge_store
 
             return open_forge_store(self.store_name, self.forge_access, self.clock.sleep)
+        if self.scope_options.repo == LOCAL or (not self.scope_options.repo and self.settings.repo == LOCAL):
+            from ci_plugin.engine.pin_store import EnginePinStore
+
+            return EnginePinStore(self.engine)
         if not self.has_repository or self.repository is None:
             return None
         from ci_plugin.registry.pin_store import RegistryPinStore

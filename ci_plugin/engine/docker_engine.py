@@ -153,6 +153,23 @@ class DockerEngine:
         finally:
             self._remove(str(child))
 
+    def create_volume(self, name: str, labels: Mapping[str, str]) -> Mapping[str, str]:
+        """Make a volume of labels unless there is one; the engine creates under a lock by name and answers with what is there."""
+        with engine_errors(f"create the volume {name}"):
+            created: dict[str, Any] = self._connection.api.create_volume(name, labels=dict(labels))
+        return created.get("Labels") or {}
+
+    def find_volume(self, name: str) -> Mapping[str, str] | None:
+        """The labels of a volume, or None."""
+        import docker.errors
+
+        with engine_errors(f"find the volume {name}"):
+            try:
+                found: dict[str, Any] = self._connection.api.inspect_volume(name)
+            except docker.errors.NotFound:
+                return None
+        return found.get("Labels") or {}
+
     def stop(self) -> None:
         """Remove the containers of running stages. A BuildKit build ends with the connection, that is with this process."""
         self._committer.stop()

@@ -6,8 +6,11 @@ import gzip
 import lzma
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Barrier
+from uuid import uuid4
 
 import pytest
 
@@ -280,6 +283,26 @@ class TestPush:
         assert found.id == image.id
         site.engine.untag(parse_reference("docker.io/library/contract-hub-name:1"))
         assert site.engine.find_image("contract-hub-name:1") is None
+
+
+class TestVolumes:
+    def test_the_first_labels_of_a_volume_stay_whoever_asks_again(self, site: Site) -> None:
+        name = f"stagepin-contract-{uuid4().hex}"
+        assert site.engine.find_volume(name) is None
+        assert site.engine.create_volume(name, {"document": '{"a": "é"}\n'}) == {"document": '{"a": "é"}\n'}
+        assert site.engine.create_volume(name, {"document": "another"}) == {"document": '{"a": "é"}\n'}
+        assert site.engine.find_volume(name) == {"document": '{"a": "é"}\n'}
+
+    def test_of_many_at_once_one_wins_and_all_hear_which(self, site: Site) -> None:
+        for _ in range(5):
+            name, start = f"stagepin-contract-{uuid4().hex}", Barrier(8)
+
+            def create(number: int, name: str = name, start: Barrier = start) -> str:
+                start.wait()
+                return site.engine.create_volume(name, {"n": str(number)})["n"]
+
+            with ThreadPoolExecutor(8) as pool:
+                assert len(set(pool.map(create, range(8)))) == 1
 
 
 class TestBuild:

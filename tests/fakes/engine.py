@@ -72,6 +72,7 @@ class FakeEngine:
         self._platform = platform
         self._images: dict[ImageId, FakeImage] = {}
         self._names: dict[str, ImageId] = {}
+        self._volumes: dict[str, dict[str, str]] = {}
         self._digests: dict[Reference, ImageId] = {}
         self._failures: dict[str, tuple[int, str]] = {}
         self._push_error: StagepinError | None = None
@@ -174,6 +175,14 @@ class FakeEngine:
             image = self._names.pop(_name(reference), None)
             # The engine forgets the digests of a repository with the last tag of it (measured).
             self._digests = {name: held for name, held in self._digests.items() if held != image or name.repository != reference.repository}
+
+    def create_volume(self, name: str, labels: Mapping[str, str]) -> Mapping[str, str]:
+        self._live(f"create the volume {name}")
+        return self._volumes.setdefault(name, dict(labels))
+
+    def find_volume(self, name: str) -> Mapping[str, str] | None:
+        self._live(f"find the volume {name}")
+        return self._volumes.get(name)
 
     def stop(self) -> None:
         """Nothing runs longer than its call here."""

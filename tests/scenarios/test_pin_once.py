@@ -284,3 +284,18 @@ def test_pins_that_came_by_ci_artifact_alone_are_filed_with_the_record_they_led_
     assert build.built_on() == pin.pinned(project.base)
     deploy.must("verify")
     assert deploy.pins == pin.pins
+
+
+def test_on_one_engine_the_pins_of_a_pipeline_are_kept_by_the_engine_itself(project: Project) -> None:
+    project.commit(config=CONFIG)
+    pipeline, engine = project.pipeline(), project.engine()
+    pin = pipeline.job(engine=engine)
+    ran = pin.must("pin", "--repo", ":local")
+    assert "kept in the workspace and in the engine's own store (:local)" in ran.err
+    project.move_base("2")
+    build = pipeline.job(engine=engine)
+    build.must("build", "--repo", ":local")
+    again = pipeline.job(engine=engine)
+    again.must("fetch", "--repo", ":local")
+    assert (build.pins, again.pins, again.record) == (pin.pins, pin.pins, build.record)
+    assert pipeline.job().run("build", "--repo", ":local").code == 2
