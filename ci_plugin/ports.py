@@ -256,6 +256,10 @@ class PinStore(Protocol):
 class Discussion(Protocol):
     """The comments of the merge or pull request a pipeline belongs to."""
 
+    def find_comment(self, marker: str) -> str | None:
+        """The address of the one comment of ours whose body holds ``marker``, or None: what ``put_comment`` would write over."""
+        ...
+
     def put_comment(self, marker: str, body: str) -> str:
         """Write the one comment whose body holds ``marker``: over the earlier one of ours, else a new one. Returns its address.
 
