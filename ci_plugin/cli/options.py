@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import reduce, wraps
 from typing import Any, TypeVar, cast
 
 import click
 from click.core import ParameterSource
 
+from ci_plugin.errors import InputError, Location
+from ci_plugin.values.duration import parse_duration
 from ci_plugin.values.platform import Platform, parse_platform
 from ci_plugin.values.store_name import STORES
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+PIN_CHECKSUM = "STAGEPIN_PIN_CHECKSUM"
+"""The variable that carries the pin file's checksum to later jobs: a second way, beside the pin file's own."""
+_CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 _PLATFORM = "The platform to pin and build for (default: linux/amd64)."
 
 
 @dataclass(frozen=True, slots=True)
 class ScopeOptions:
-    """Which pins, kept where: ``--repo``, ``--store``, ``--scope``, ``--pipeline``."""
+    """Which pins, kept where: ``--repo``, ``--store``, ``--scope``, ``--pipeline``, ``--pin-checksum``.
+
+    ``pin_checksum``: ``sha256:…`` of the pin file the pin job spoke of, None where nobody said, or said it of another scope.
+    """
 
     repo: str | None = None
     store: str | None = None
     scope: str | None = None
     is_scope_from_command_line: bool = False
+    pin_checksum: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +68,33 @@ class _PlatformType(click.ParamType[Platform]):
             self.fail(str(error), param, ctx)
 
 
+class DurationType(click.ParamType[timedelta]):
+    """``30m``, ``12h``, ``7d``."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """The duration; a usage error for anything else."""
+        try:
+            return parse_duration(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 def scope_options(function: _F) -> _F:
-    """Adds ``--repo``, ``--store``, ``--scope`` and ``--pipeline``; the command gets them as ``scope: ScopeOptions``."""
+    """Adds the options of ``ScopeOptions``; the command gets them as ``scope``."""
 
     @wraps(function)
-    def command(*args: object, repo: str | None, store: str | None, scope: str | None, pipeline: str | None, **others: object) -> object:
-        return function(*args, scope=_read_scope(repo, store, scope, pipeline), **others)
+    def command(
+        *args: object,
+        repo: str | None,
+        store: str | None,
+        scope: str | None,
+        pipeline: str | None,
+        pin_checksum: str | None,
+        **others: object,
+    ) -> object:
+        return function(*args, scope=_read_scope(repo, store, scope, pipeline, pin_checksum), **others)
 
     return _decorate(
         cast(_F, command),
@@ -80,6 +112,13 @@ def scope_options(function: _F) -> _F:
             "--scope", cls=Setting, metavar="SCOPE", envvar="STAGEPIN_SCOPE", help="pipeline (default), commit, or a text of your own."
         ),
         click.option("--pipeline", metavar="ID", help="Short for --scope pipeline:ID."),
+        click.option(
+            "--pin-checksum",
+            cls=Setting,
+            metavar="SHA",
+            envvar=PIN_CHECKSUM,
+            help="The pins must have this checksum, as the pin job handed it on.",
+        ),
     )
 
 
@@ -118,11 +157,36 @@ def project_options(function: _F) -> _F:
     )
 
 
-def _read_scope(repo: str | None, store: str | None, scope: str | None, pipeline: str | None) -> ScopeOptions:
-    is_given = click.get_current_context().get_parameter_source("scope") is ParameterSource.COMMANDLINE
+def _read_scope(repo: str | None, store: str | None, scope: str | None, pipeline: str | None, checksum: str | None) -> ScopeOptions:
+    is_given = _is_on_command_line("scope")
     if pipeline and is_given:
         raise click.UsageError("expected --scope or --pipeline, found both")
-    return ScopeOptions(repo or None, store, f"pipeline:{pipeline}" if pipeline else scope or None, is_given or bool(pipeline))
+    is_named = is_given or bool(pipeline)
+    return ScopeOptions(
+        repo or None, store, f"pipeline:{pipeline}" if pipeline else scope or None, is_named, _read_checksum(checksum, is_named)
+    )
+
+
+def _read_checksum(text: str | None, is_scope_named: bool) -> str | None:
+    """What the variable says is about this job's own scope: a scope named on the command line, as a rollback does, has other pins.
+
+    Empty on the command line is an error: somebody asked for the comparison, and the value got lost on its way.
+    """
+    is_option = _is_on_command_line("pin_checksum")
+    if text is None or (is_scope_named and not is_option):
+        return None
+    if not _CHECKSUM.fullmatch(text):
+        place = "--pin-checksum" if is_option else f"${PIN_CHECKSUM}"
+        raise InputError(
+            f"expected sha256:<64 hex> in {place}, found {repr(text[:100]) if text else 'nothing'}",
+            hint="hand on what the pin job gave: its output pin-checksum on GitHub, the dotenv of `stagepin pin --env-file` on GitLab",
+            where=Location(place),
+        )
+    return text
+
+
+def _is_on_command_line(parameter: str) -> bool:
+    return click.get_current_context().get_parameter_source(parameter) is ParameterSource.COMMANDLINE
 
 
 def _decorate(function: _F, *decorators: Callable[[_F], _F]) -> _F:

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import timedelta
+
 from ci_plugin.cli.wiring import TOOL, ProjectSession, ScopedSession
 from ci_plugin.config.model import DockerfileImage, ExternalBase, Image
 from ci_plugin.config.references import list_references
 from ci_plugin.conveyor.plan import choose_platforms
-from ci_plugin.services.pinning import DEFAULT_POLICY, Adopted, Asking, PinPolicy, adopt_or_create, get_pins
+from ci_plugin.services.pinning import Adopted, Asking, PinPolicy, adopt_or_create, get_pins
 
 
-def pin_once(session: ProjectSession, policy: PinPolicy = DEFAULT_POLICY) -> Adopted:
+@dataclass(frozen=True, slots=True)
+class PinRequest:
+    """What the command line asks of the pins; what it leaves open the settings say (``maxAge``, ``keep``)."""
+
+    locked: bool = False
+    max_age: timedelta | None = None
+    keep: str | None = None
+
+
+PLAIN_REQUEST = PinRequest()
+
+
+def pin_once(session: ProjectSession, request: PinRequest = PLAIN_REQUEST) -> Adopted:
     """Adopt the scope's pins or make them, and say which, where they are kept and what that place promises."""
     configuration = session.configuration
     references = list_references(configuration, session.source, lambda image: choose_platforms(image, session.platforms))
@@ -22,7 +37,7 @@ def pin_once(session: ProjectSession, policy: PinPolicy = DEFAULT_POLICY) -> Ado
         store=session.pin_store,
         registry=session.registry,
         clock=session.clock,
-        policy=policy,
+        policy=PinPolicy(locked=request.locked),
     )
     _tell(session, adopted)
     return adopted

@@ -231,7 +231,7 @@ class ScopedSession(Session):
         identity = (self._find_project() if by_name and not scope.is_local else None) or pipeline_identity(
             self.context, self.checkout.remote_name() if self.checkout else ""
         )
-        return Asking(ScopeKey(identity, scope), commit or self.tree.commit, by_name)
+        return Asking(ScopeKey(identity, scope), commit or self.tree.commit, by_name, checksum=self.scope_options.pin_checksum)
 
     def _find_project(self) -> PipelineId | None:
         """Outside CI: the identity CI has, as the chosen store knows it by the address this clone came from."""

@@ -8,9 +8,9 @@ import click
 import pytest
 
 from ci_plugin.cli.main import main
-from ci_plugin.cli.options import ProjectOptions, ScopeOptions, project_options, scope_options
+from ci_plugin.cli.options import DurationType, ProjectOptions, ScopeOptions, project_options, scope_options
 from ci_plugin.cli.wiring import Outside
-from ci_plugin.errors import Bug
+from ci_plugin.errors import Bug, InputError
 from ci_plugin.ports import CredentialSource, Engine
 from ci_plugin.values.platform import parse_platform
 from tests.fakes.clock import FakeClock
@@ -86,3 +86,39 @@ def test_help_and_version_end_with_0(capsys: pytest.CaptureFixture[str]) -> None
     for command in ([], ["pin"], ["plan"], ["build"], ["verify"], ["fetch"], ["explain"], ["doctor"], ["demo"]):
         assert main([*command, "--help"], outside()) == 0
         assert capsys.readouterr().out.startswith(f"Usage: stagepin {' '.join(command)}".rstrip())
+
+
+CHECKSUM = "sha256:" + "0" * 64
+OTHER = "sha256:" + "1" * 64
+
+
+class TestPinChecksum:
+    def test_the_variable_is_about_this_jobs_own_scope(self) -> None:
+        assert read(STAGEPIN_PIN_CHECKSUM=CHECKSUM)[0].pin_checksum == CHECKSUM
+        assert read(STAGEPIN_PIN_CHECKSUM=CHECKSUM, STAGEPIN_SCOPE="train")[0].pin_checksum == CHECKSUM
+        assert read("--pipeline", "1000", STAGEPIN_PIN_CHECKSUM=CHECKSUM)[0].pin_checksum is None
+        assert read("--scope", "train", STAGEPIN_PIN_CHECKSUM="of the other pins")[0].pin_checksum is None
+
+    def test_the_option_is_about_whatever_scope_is_asked_for(self) -> None:
+        scope, _ = read("--pipeline", "1000", "--pin-checksum", CHECKSUM, STAGEPIN_PIN_CHECKSUM=OTHER)
+        assert scope.pin_checksum == CHECKSUM
+
+    def test_an_empty_variable_is_none_and_an_empty_option_is_a_value_that_got_lost(self) -> None:
+        assert read(STAGEPIN_PIN_CHECKSUM="")[0].pin_checksum is None
+        with pytest.raises(InputError, match="expected sha256:<64 hex> in --pin-checksum, found nothing") as caught:
+            read("--pin-checksum", "")
+        assert caught.value.hint.startswith("hand on what the pin job gave: its output pin-checksum on GitHub")
+
+    @pytest.mark.parametrize("text", ["sha256:abc", CHECKSUM.upper(), "sha512:" + "0" * 128, f"{CHECKSUM}\n", "$PIN"])
+    def test_what_is_no_checksum_is_refused_naming_where_it_came_from(self, text: str) -> None:
+        with pytest.raises(InputError, match=r"expected sha256:<64 hex> in \$STAGEPIN_PIN_CHECKSUM, found '") as caught:
+            read(STAGEPIN_PIN_CHECKSUM=text)
+        assert str(caught.value.where) == "$STAGEPIN_PIN_CHECKSUM"
+        with pytest.raises(InputError, match=r"expected sha256:<64 hex> in --pin-checksum, found '"):
+            read("--pin-checksum", text)
+
+
+@pytest.mark.parametrize("text", ["", "0h", "12", "-1d", "1w", "1.5h", "12 h", "1h30m", "7D", "\u0661h", "1234567d"])
+def test_a_duration_of_another_form_is_a_usage_error(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="expected a duration such as 30m, 12h or 7d, found"):
+        DurationType().convert(text, None, None)
