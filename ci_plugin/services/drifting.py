@@ -1,0 +1,172 @@
+"""Drifting: ask the registries what every pinned reference means now, and say which stages that would change.
+
+Reads only: no reference is resolved into a pin here, and no pin file is written. One HEAD for each reference; an index whose digest moved is
+opened by one GET by digest. What one reference's registry says or does not say stops no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ci_plugin.config.references import ConfigReference
+from ci_plugin.conveyor.plan import Plan, PlannedImage
+from ci_plugin.errors import Bug, StagepinError, Unavailable
+from ci_plugin.pins.drift import Drift, DriftReport
+from ci_plugin.pins.pin_set import Pin, PinSet
+from ci_plugin.ports import Clock, Discussion, Registry, Workspace
+from ci_plugin.threads import thread_pool
+from ci_plugin.values.digest import Digest
+from ci_plugin.values.manifest import Descriptor
+from ci_plugin.values.platform import Platform
+from ci_plugin.values.reference import Reference
+
+_INDEXES_AT_ONCE = 8
+
+Planning = Callable[[PinSet, Collection[str]], Plan]
+"""Pins and image names (none: all) → the plan of this checkout, as ``conveyor.plan.make_plan`` gives it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOnly:
+    """A ``ports.Workspace`` that is read and left as it is: pins that the store has are not put into it."""
+
+    workspace: Workspace
+
+    @property
+    def pins_path(self) -> Path:
+        """Where the pin file is."""
+        return self.workspace.pins_path
+
+    @property
+    def record_path(self) -> Path:
+        """Where the build record is."""
+        return self.workspace.record_path
+
+    def read_pins(self) -> bytes | None:
+        """The pin file's bytes, or None."""
+        return self.workspace.read_pins()
+
+    def read_record(self) -> bytes | None:
+        """The build record's bytes, or None."""
+        return self.workspace.read_record()
+
+    def write_pins(self, data: bytes) -> None:
+        """Nothing."""
+
+    def write_record(self, data: bytes) -> None:
+        """Nothing."""
+
+
+def find_drift(pins: PinSet, registry: Registry, clock: Clock) -> DriftReport:
+    """What every pin's reference means now; stages are not told yet. Raises Unavailable where no registry answered at all."""
+    answers = registry.resolve([pin.reference for pin in pins.pins])
+    failures = [answer for answer in answers.values() if isinstance(answer, Unavailable)]
+    if failures and len(failures) == len(answers):
+        raise Unavailable(
+            f"expected an answer for one of {len(answers)} pinned references at least, found none: {failures[0].message}",
+            hint=failures[0].hint,
+            where=failures[0].where,
+        )
+    with thread_pool(_INDEXES_AT_ONCE) as pool:
+        drifts = tuple(pool.map(lambda pin: _compare(pin, answers[pin.reference], registry), pins.pins))
+    return DriftReport(pins, drifts, clock.now())
+
+
+def with_stages(report: DriftReport, references: Iterable[ConfigReference], planning: Planning) -> DriftReport:
+    """The same report, with the stages that each reference would give another signature if it alone moved.
+
+    ``references`` are those of the configuration that is planned. Raises InputError where it cannot be planned with these pins.
+    """
+    users: dict[Reference, set[str]] = {}
+    for use in references:
+        users.setdefault(use.reference, set()).add(use.image)
+    before = planning(report.pins, ())
+    on = _list_dependents(before)
+
+    def stages(drift: Drift) -> Mapping[str, tuple[str, ...]] | None:
+        if drift.failure is not None:
+            return None
+        names = {name for user in users.get(drift.pin.reference, ()) for name in on.get(user, ())}
+        # A pin without a digest enters no signature.
+        if drift.current is None or not drift.has_another_digest or drift.pin.digest is None or not names:
+            return {}
+        pins = _moved(report.pins, drift.pin, drift.current, drift.platforms)
+        return _changed_stages(before, planning(pins, sorted(names)))
+
+    return replace(report, drifts=tuple(replace(drift, stages=stages(drift)) for drift in report.drifts))
+
+
+def announce(report: DriftReport, discussion: Discussion, marker: str, body: str) -> str | None:
+    """Write the one comment about this project's drift, and return its address.
+
+    Where nothing that matters moved, an earlier comment is brought up to date and none is begun: None where there was none.
+    Raises AccessDenied where the token may not comment.
+    """
+    if not report.that_matter and discussion.find_comment(marker) is None:
+        return None
+    return discussion.put_comment(marker, body)
+
+
+def _compare(pin: Pin, answer: Descriptor | StagepinError, registry: Registry) -> Drift:
+    if isinstance(answer, StagepinError):
+        return _without_answer(pin, None, answer)
+    if answer.digest == pin.digest:
+        return Drift(pin, answer.digest, pin.platforms)
+    try:
+        return Drift(pin, answer.digest, _platforms_now(pin, answer, registry))
+    except StagepinError as error:
+        return _without_answer(pin, answer.digest, error)
+
+
+def _without_answer(pin: Pin, current: Digest | None, error: StagepinError) -> Drift:
+    if isinstance(error, Bug):
+        raise error
+    return Drift(pin, current, {}, failure=error)
+
+
+def _platforms_now(pin: Pin, descriptor: Descriptor, registry: Registry) -> Mapping[Platform, Digest | None]:
+    """What the pinned platforms are built on now. A single manifest is taken to be for the platform it is asked for, as the pin takes it."""
+    if not pin.platforms or not descriptor.is_index:
+        return dict.fromkeys(pin.platforms, descriptor.digest)
+    manifest = registry.find_manifest(pin.reference.at(descriptor.digest))
+    if manifest is None:
+        message = f"expected {pin.reference.at(descriptor.digest)} to be there, found it absent right after it was asked for"
+        raise Unavailable(message, hint="the registry may still be receiving it; ask again", where=pin.place)
+    # Exactly as services/resolving reads an index that has two entries for one platform: else the same manifests would look moved.
+    known = {platform: entry.digest for platform, entry in reversed(manifest.entries) if platform}
+    return {wanted: next((digest for platform, digest in known.items() if platform.serves(wanted)), None) for wanted in pin.platforms}
+
+
+def _list_dependents(plan: Plan) -> Mapping[str, set[str]]:
+    """Image name → itself and every image that is built on it, however far up."""
+    planned = {image.name: image for image in plan}
+    found: dict[str, set[str]] = {}
+    for image in plan:
+        for base in _chain(image, planned):
+            found.setdefault(base, set()).add(image.name)
+    return found
+
+
+def _chain(image: PlannedImage, planned: Mapping[str, PlannedImage]) -> Sequence[str]:
+    names = [image.name]
+    for name in names:
+        names += [base for base in planned[name].needs if base not in names]
+    return names
+
+
+def _moved(pins: PinSet, pin: Pin, current: Digest, platforms: Mapping[Platform, Digest | None]) -> PinSet:
+    """The pins as they would be if this one reference were pinned now."""
+    # An index that lost a platform is no base for it; its own digest stands there, so that the stages that hang on it show.
+    moved = replace(pin, digest=current, platforms={platform: digest or current for platform, digest in platforms.items()})
+    return replace(pins, pins=tuple(moved if one is pin else one for one in pins.pins))
+
+
+def _changed_stages(before: Plan, after: Plan) -> Mapping[str, tuple[str, ...]]:
+    old = {image.name: image.stages for image in before}
+    changed = {
+        image.name: tuple(now.name for now, was in zip(image.stages, old[image.name], strict=True) if now.signature != was.signature)
+        for image in after
+    }
+    return {name: stages for name, stages in changed.items() if stages}
