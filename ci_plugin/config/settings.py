@@ -2,31 +2,72 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import MappingProxyType
+from typing import TypeVar
 
 from ci_plugin.config.dialects import ARGS, CONTEXT, DOCKERFILE, FROM_LATEST, TARGET, read_path, read_platforms
 from ci_plugin.config.model import DockerfileImage
+from ci_plugin.config.registries import RegistryPrefix, parse_registry_prefix
 from ci_plugin.config.sections import Key, Problems, Section, Table
 from ci_plugin.config.source import decode
-from ci_plugin.config.yaml_nodes import MapNode, Node, parse_documents, read_map, read_text, read_texts
+from ci_plugin.config.yaml_nodes import ListNode, MapNode, Node, ScalarNode, parse_documents, read_map, read_text, read_texts
 from ci_plugin.errors import ConfigError, Location
+from ci_plugin.values.duration import parse_duration
 from ci_plugin.values.platform import Platform
+from ci_plugin.values.reference import Repository, parse_repository
 from ci_plugin.values.store_name import STORES
 
 SETTINGS_FILE = ".stagepin.yaml"
 _LONGEST_SETTLE = 60.0
+_LONGEST_WAIT = 600.0
+_T = TypeVar("_T")
 
 
-def _read_seconds(node: Node) -> float:
-    text = read_text(node)
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= _LONGEST_SETTLE:
-        message = f"expected seconds from 0 to {_LONGEST_SETTLE:g}, found {text[:50]!r}"
-        raise ConfigError(message, hint="write a number such as 2", where=node.location)
-    return seconds
+def _seconds(longest: float) -> Callable[[Node], float]:
+    def read(node: Node) -> float:
+        text = read_text(node)
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = -1.0
+        if not 0 <= seconds <= longest:
+            message = f"expected seconds from 0 to {longest:g}, found {text[:50]!r}"
+            raise ConfigError(message, hint="write a number such as 2", where=node.location)
+        return seconds
+
+    return read
+
+
+def _parsed(parse: Callable[[str], _T], hint: str) -> Callable[[Node], _T]:
+    def read(node: Node) -> _T:
+        try:
+            return parse(read_text(node))
+        except ValueError as error:
+            raise ConfigError(str(error), hint=hint, where=node.location) from None
+
+    return read
+
+
+_read_prefix = _parsed(parse_registry_prefix, "write a host, or a host and the path its images are below; there are no wildcards")
+
+
+def _read_prefixes(node: Node) -> tuple[RegistryPrefix, ...]:
+    return tuple(_read_prefix(item) for item in (node.items if isinstance(node, ListNode) else (node,)))
+
+
+def _read_mirrors(node: Node) -> Mapping[str, tuple[str, ...]]:
+    """Registry host → its mirrors, each ``host[:port][/path]``, in the order they are asked."""
+    mirrors = {}
+    for key, value in read_map(node).entries:
+        registry = _read_prefix(key)
+        if registry.path:
+            message = f"expected a registry's host before its mirrors, found {key.text[:150]!r}"
+            raise ConfigError(message, hint=f"write `{registry.registry}: [...]`", where=key.location)
+        mirrors[registry.registry] = tuple(dict.fromkeys(str(prefix) for prefix in _read_prefixes(value)))
+    return MappingProxyType(mirrors)
 
 
 def _read_store(node: Node) -> str:
@@ -43,14 +84,21 @@ STORE = Key("store", _read_store)
 SCOPE = Key("scope", read_text)
 PLATFORMS = Key("platforms", read_platforms)
 REGISTRIES = Key("registries", read_map)
+ALLOW = Key("allow", _read_prefixes)
+MIRRORS = Key("mirrors", _read_mirrors)
+WAIT_FOR_PLATFORMS = Key("waitForPlatforms", _seconds(_LONGEST_WAIT))
 INSECURE = Key("insecure", read_texts)
 CA = Key("ca", read_path)
 READABLE_ENV = Key("env", read_texts)
 DOCKERFILES = Key("dockerfiles", read_map)
-SETTLE = Key("settle", _read_seconds)
+SETTLE = Key("settle", _seconds(_LONGEST_SETTLE))
+MAX_AGE = Key("maxAge", _parsed(parse_duration, "write a number and m, h or d"))
+KEEP = Key("keep", _parsed(parse_repository, "write a repository such as registry.example.com/group/bases"))
 
-_SETTINGS = Table.of((REPO, STORE, SCOPE, PLATFORMS, REGISTRIES, READABLE_ENV, DOCKERFILES, SETTLE), later=("cacheRepos", "checks"))
-_REGISTRIES = Table.of((INSECURE, CA), later=("allow", "mirrors"))
+_SETTINGS = Table.of(
+    (REPO, STORE, SCOPE, PLATFORMS, REGISTRIES, READABLE_ENV, DOCKERFILES, SETTLE, MAX_AGE, KEEP), later=("cacheRepos", "checks")
+)
+_REGISTRIES = Table.of((ALLOW, MIRRORS, WAIT_FOR_PLATFORMS, INSECURE, CA))
 _DOCKERFILE = Table.of((DOCKERFILE, CONTEXT, TARGET, ARGS, FROM_LATEST))
 
 
@@ -71,6 +119,15 @@ class Settings:
     """Environment names a template may read; None: all that do not look like a secret."""
     dockerfiles: tuple[DockerfileImage, ...] = ()
     settle_seconds: float = 2.0
+    allowed: tuple[RegistryPrefix, ...] | None = None
+    """The registries an image may come from; None: any."""
+    mirrors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Registry host → its mirrors, each ``host[:port][/path]``, the first asked first."""
+    platform_wait_seconds: float = 10.0
+    """How long an index that lacks a platform we build is asked again."""
+    max_age: timedelta | None = None
+    keep: Repository | None = None
+    """The repository that gets a copy of every pinned base."""
 
 
 def parse_settings(data: bytes, file: str = SETTINGS_FILE) -> Settings:
@@ -93,7 +150,7 @@ def _read(section: Section, problems: Problems) -> Settings:
     nowhere = MapNode((), Location(section.node.location.file))
     registries = Section(section.get(REGISTRIES) or nowhere)
     registries.check(_REGISTRIES, "stagepin", problems)
-    settle = section.get(SETTLE)
+    settle, wait = section.get(SETTLE), registries.get(WAIT_FOR_PLATFORMS)
     return Settings(
         repo=section.get(REPO),
         store=section.get(STORE),
@@ -104,7 +161,21 @@ def _read(section: Section, problems: Problems) -> Settings:
         readable_env=section.get(READABLE_ENV),
         dockerfiles=tuple(_dockerfiles(section.get(DOCKERFILES) or nowhere, problems)),
         settle_seconds=2.0 if settle is None else settle,
+        allowed=_allowed(registries),
+        mirrors=registries.get(MIRRORS) or {},
+        platform_wait_seconds=10.0 if wait is None else wait,
+        max_age=section.get(MAX_AGE),
+        keep=section.get(KEEP),
     )
+
+
+def _allowed(registries: Section) -> tuple[RegistryPrefix, ...] | None:
+    """``allow:`` with nothing after it is a slip, and must not mean that everything is allowed."""
+    value = registries.node.find(ALLOW.name)
+    if isinstance(value, ScalarNode) and value.is_null:
+        message = "expected the registries images may come from, found nothing"
+        raise ConfigError(message, hint="write `allow: [docker.io/library]`, or remove the line", where=registries.where(ALLOW))
+    return registries.get(ALLOW)
 
 
 def _dockerfiles(node: MapNode, problems: Problems) -> list[DockerfileImage]:
