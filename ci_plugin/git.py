@@ -46,6 +46,15 @@ def open_source_tree(directory: Path, *, environ: Mapping[str, str] | None = Non
     git = _Git(directory.absolute(), dict(os.environ if environ is None else environ))
     if not directory.is_dir():
         raise InputError(f"expected a project directory, found none at {directory}", hint="give an existing directory with -C")
+    answer = git.run("rev-parse", "--show-toplevel", "--show-prefix", "HEAD^{commit}")
+    said = _text(answer.stdout).split("\n")
+    if not answer.returncode and len(said) == len(("top", "prefix", "commit", "")):
+        return GitTree(git, Path(said[0]), directory, parse_commit(said[2]), said[1].rstrip("/"))
+    return _open_step_by_step(git, directory)
+
+
+def _open_step_by_step(git: _Git, directory: Path) -> GitTree:
+    """The same in three commands: to say what is wrong, and for paths that hold a line break."""
     answer = git.run("rev-parse", "--show-toplevel")
     if answer.returncode:
         raise _no_repository(directory, _text(answer.stderr))
@@ -69,6 +78,7 @@ class GitTree:
         self._prefix = prefix
         self._commit = commit
         self._listing: Listing | None = None
+        self._remote_url: str | None = None
         self._by_path: dict[str, TreeEntry] = {}
         self.top = top
         """The top level of the working tree, an absolute path."""
@@ -128,8 +138,10 @@ class GitTree:
         if not paths:
             return ()
         changed = {*self._names("diff", "--name-only", "-z", "--relative", *_PLAIN_DIFF, self._commit, "--", ".")}
-        changed |= {*self._names("ls-files", "--others", "--exclude-standard", "-z")}
         self.listing()
+        if any(path not in self._by_path for path in paths):
+            # A directory is asked about: what is new in it is in no diff.
+            changed |= {*self._names("ls-files", "--others", "--exclude-standard", "-z")}
         return tuple(sorted(path for path in set(paths) if self._differs(posixpath.normpath(path), changed)))
 
     def remote_name(self) -> str:
@@ -139,13 +151,16 @@ class GitTree:
 
     def remote_url(self) -> str:
         """The address of the remote ``origin`` as it is configured, which may hold credentials; empty where there is none."""
-        return _line(self._git.run("config", "--get", "remote.origin.url").stdout)
+        if self._remote_url is None:
+            self._remote_url = _line(self._git.run("config", "--get", "remote.origin.url").stdout)
+        return self._remote_url
 
     def _list(self) -> Iterator[TreeEntry]:
-        tree = self._git.run("rev-parse", "--verify", "--quiet", f"{self._commit}:{self._prefix}")
-        if tree.returncode:
+        tree = f"{self._commit}:{self._prefix}"
+        listed = self._git.run("ls-tree", "-r", "-z", "--full-tree", tree)
+        if listed.returncode and self._git.run("rev-parse", "--verify", "--quiet", tree).returncode:
             return
-        answer = self._git.expect("ls-tree", "-r", "-z", "--full-tree", _line(tree.stdout))
+        answer = listed.stdout if not listed.returncode else self._git.expect("ls-tree", "-r", "-z", "--full-tree", tree)
         for record in answer.split(b"\0")[:-1]:
             header, _, path = record.partition(b"\t")
             mode, _, blob = header.decode("ascii").split(" ")

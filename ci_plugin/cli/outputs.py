@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ci_plugin.cli.wiring import Session
 from ci_plugin.errors import InputError, Location
-from ci_plugin.records.build_record import BuildRecord, ImageRecord
-from ci_plugin.reports.ci_outputs import SummaryRow, github_outputs, step_summary
+
+if TYPE_CHECKING:
+    from ci_plugin.cli.wiring import Session
+    from ci_plugin.records.build_record import BuildRecord, ImageRecord
 
 
 def write_outputs(session: Session, values: Mapping[str, str]) -> None:
     """Append ``name=value`` outputs to ``$GITHUB_OUTPUT``, where there is one. Raises InputError where it cannot be written."""
-    _append(session, "GITHUB_OUTPUT", github_outputs(values))
+    if session.environ.get("GITHUB_OUTPUT"):
+        from ci_plugin.reports.ci_outputs import github_outputs
+
+        _append(session, "GITHUB_OUTPUT", github_outputs(values))
 
 
 def write_summary(session: Session, title: str, record: BuildRecord, images: Mapping[str, ImageRecord]) -> None:
     """Append a table of images to ``$GITHUB_STEP_SUMMARY``, where there is one."""
-    if not session.environ.get("GITHUB_STEP_SUMMARY"):
-        return
-    rows = [
-        SummaryRow(
-            name, str(image.digest or platform.image_id), platform.base.reference or platform.base.state.value, platform.base.state.value
-        )
-        for name, image in images.items()
-        for platform in image.platforms.values()
-    ]
-    text = step_summary(title, rows, [f"scope {record.scope}", f"pins {record.pins}", f"commit {record.commit}"])
-    _append(session, "GITHUB_STEP_SUMMARY", text.encode())
+    append_summary(session, lambda: _summary(title, record, images))
+
+
+def append_summary(session: Session, make: Callable[[], str]) -> None:
+    """Append Markdown to ``$GITHUB_STEP_SUMMARY``, where there is one; it is made only then, and holds no secret."""
+    if session.environ.get("GITHUB_STEP_SUMMARY"):
+        _append(session, "GITHUB_STEP_SUMMARY", session.redactor.redact(make()).encode("utf-8", "backslashreplace"))
 
 
 def image_references(images: Mapping[str, ImageRecord]) -> dict[str, str]:
@@ -43,9 +44,7 @@ def as_json(value: object) -> str:
 
 
 def _append(session: Session, variable: str, data: bytes) -> None:
-    name = session.environ.get(variable)
-    if not name:
-        return
+    name = session.environ[variable]
     try:
         with Path(name).open("ab") as file:
             file.write(data)
@@ -55,3 +54,16 @@ def _append(session: Session, variable: str, data: bytes) -> None:
             hint="the runner makes that file; do not change the variable",
             where=Location(name),
         ) from None
+
+
+def _summary(title: str, record: BuildRecord, images: Mapping[str, ImageRecord]) -> str:
+    from ci_plugin.reports.ci_outputs import SummaryRow, step_summary
+
+    rows = [
+        SummaryRow(
+            name, str(image.digest or platform.image_id), platform.base.reference or platform.base.state.value, platform.base.state.value
+        )
+        for name, image in images.items()
+        for platform in image.platforms.values()
+    ]
+    return step_summary(title, rows, [f"scope {record.scope}", f"pins {record.pins}", f"commit {record.commit}"])

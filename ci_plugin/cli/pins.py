@@ -8,7 +8,7 @@ from datetime import timedelta
 from ci_plugin.cli.wiring import TOOL, ProjectSession, ScopedSession
 from ci_plugin.config.model import DockerfileImage, ExternalBase, Image
 from ci_plugin.config.references import list_references
-from ci_plugin.conveyor.plan import choose_platforms
+from ci_plugin.config.platforms import choose_platforms
 from ci_plugin.services.pinning import Adopted, Asking, PinPolicy, adopt_or_create, get_pins
 
 

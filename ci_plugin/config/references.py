@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from ci_plugin.config.dockerfile import Dockerfile, parse_dockerfile
-from ci_plugin.config.dockerfile_stages import DockerfileReference
 from ci_plugin.config.model import Configuration, DockerfileImage, ExternalBase, Image
 from ci_plugin.config.source import CommittedFiles
 from ci_plugin.errors import ConfigError, Location
 from ci_plugin.values.platform import DEFAULT_PLATFORM, Platform, parse_platform
 from ci_plugin.values.reference import Reference
+
+if TYPE_CHECKING:
+    from ci_plugin.config.dockerfile import Dockerfile
+    from ci_plugin.config.dockerfile_stages import DockerfileReference
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,8 @@ def load_dockerfile(image: DockerfileImage, source: CommittedFiles) -> Dockerfil
             hint=f"git add {image.dockerfile}",
             where=image.location,
         )
+    from ci_plugin.config.dockerfile import parse_dockerfile  # here: a project without Dockerfiles does not wait for the scanner
+
     return parse_dockerfile(data, image.dockerfile)
 
 

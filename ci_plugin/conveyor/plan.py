@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ci_plugin.config.model import Configuration, DockerfileImage, Image, ImageBase, StapelImage
+from ci_plugin.config.platforms import choose_platforms
 from ci_plugin.conveyor.dockerfile import dockerfile_stage
 from ci_plugin.conveyor.stage import Stage
 from ci_plugin.conveyor.stapel import stapel_stages
-from ci_plugin.errors import ConfigError, InputError, Location
+from ci_plugin.errors import ConfigError, Location
 from ci_plugin.pins.pin_set import PinSet
 from ci_plugin.values.digest import Digest
-from ci_plugin.values.platform import DEFAULT_PLATFORM, Platform
+from ci_plugin.values.platform import Platform
 from ci_plugin.values.tree import ContextFile, Listing
 
 
@@ -82,18 +83,6 @@ class Plan:
     def get(self, name: str) -> PlannedImage:
         """The planned image of that name, one platform each in this version."""
         return next(planned for planned in self.images if planned.name == name)
-
-
-def choose_platforms(image: Image, asked: Sequence[Platform]) -> tuple[Platform, ...]:
-    """The command line's platforms, else the configuration's, else ``linux/amd64``. Raises InputError for several."""
-    platforms = tuple(asked) or image.platforms or (DEFAULT_PLATFORM,)
-    if len(platforms) > 1:
-        raise InputError(
-            f"expected one platform for image {image.name!r}, found {', '.join(map(str, platforms))}: this version builds one at a time",
-            hint="name one with `--platform`, and build the others in jobs of their own",
-            where=image.location,
-        )
-    return platforms
 
 
 def make_plan(

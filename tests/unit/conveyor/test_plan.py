@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from ci_plugin.config.model import ArchiveBase, Configuration, DockerfileImage, ExternalBase, ImageBase, ScratchBase, Shell, StapelImage
-from ci_plugin.conveyor.plan import choose_platforms, make_plan
+from ci_plugin.config.platforms import choose_platforms
+from ci_plugin.conveyor.plan import make_plan
 from ci_plugin.conveyor.stage import BuildDockerfile, FromArchive, FromExternal, FromImage, FromScratch
 from ci_plugin.errors import ConfigError, InputError, Location
 from ci_plugin.values.digest import Digest
