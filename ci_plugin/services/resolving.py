@@ -1,8 +1,13 @@
-"""Resolve references into pins: one HEAD per reference, one GET by digest per index; nothing else asks a registry what a tag means."""
+"""Resolve references into pins: one HEAD per reference, one GET by digest per index; nothing else asks a registry what a tag means.
+
+An index is often pushed before the last platform's image is in it: one that lacks a platform we build is asked again for a bounded time,
+all such references together. A pin is made of one answer, so two images that name one tag get one digest whatever happens meanwhile.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from ci_plugin.config.references import ConfigReference
 from ci_plugin.errors import AccessDenied, ConfigError, Gone, InputError, StagepinError, Unavailable
@@ -15,9 +20,51 @@ from ci_plugin.values.platform import Platform
 from ci_plugin.values.reference import Reference
 
 _INDEXES_AT_ONCE = 8
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
+_Uses = Mapping[Reference, Sequence[ConfigReference]]
 
 
-def resolve_pins(references: Iterable[ConfigReference], registry: Registry, clock: Clock) -> tuple[Pin, ...]:
+def _tell_nobody(_line: str) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """For how many seconds in all an index that lacks a platform is asked again, and who is told that we wait."""
+
+    seconds: float = 0.0
+    tell: Callable[[str], None] = _tell_nobody
+
+
+IMPATIENT = Patience()
+
+
+@dataclass(frozen=True, slots=True)
+class _Lack:
+    """An index without a platform that is needed; it may be receiving it."""
+
+    use: ConfigReference
+    wanted: Platform
+    known: Sequence[Platform]
+
+    def error(self, waited: float = 0.0) -> InputError:
+        after = f" ({waited:g} s later still)" if waited else ""
+        return InputError(
+            f"expected {self.use.reference} for {self.wanted}, "
+            f"found it for {', '.join(sorted(map(str, self.known))) or 'no platform'}{after}",
+            hint="choose another base or platform (`--platform`)",
+            where=self.use.location,
+        )
+
+
+class _Lacking(Exception):
+    def __init__(self, lack: _Lack) -> None:
+        self.lack = lack
+
+
+def resolve_pins(
+    references: Iterable[ConfigReference], registry: Registry, clock: Clock, patience: Patience = IMPATIENT
+) -> tuple[Pin, ...]:
     """One pin per distinct reference, sorted by reference.
 
     A reference that is missing or forbidden and enters no signature becomes a pin without digest; where its digest enters one, a missing
@@ -26,10 +73,48 @@ def resolve_pins(references: Iterable[ConfigReference], registry: Registry, cloc
     uses: dict[Reference, list[ConfigReference]] = {}
     for use in references:
         uses.setdefault(use.reference, []).append(use)
+    found = _resolve(uses, registry, clock)
+    waited = 0.0
+    for pause in _pauses(patience.seconds):
+        lacking = [answer for answer in found.values() if isinstance(answer, _Lack)]
+        if not lacking:
+            break
+        if not waited:
+            names = ", ".join(f"{lack.use.reference} has no {lack.wanted} yet" for lack in lacking)
+            patience.tell(f"{names}: asking again for up to {patience.seconds:g} s")
+        clock.sleep(pause)
+        waited += pause
+        found |= _resolve({lack.use.reference: uses[lack.use.reference] for lack in lacking}, registry, clock)
+    return tuple(sorted((_made(answer, waited) for answer in found.values()), key=lambda pin: str(pin.reference)))
+
+
+def _pauses(seconds: float) -> Iterator[float]:
+    """Growing waits that make ``seconds`` in all."""
+    pause = _FIRST_PAUSE
+    while seconds > 0:
+        yield min(pause, seconds)
+        seconds -= pause
+        pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _made(answer: Pin | _Lack, waited: float) -> Pin:
+    if isinstance(answer, _Lack):
+        raise answer.error(waited)
+    return answer
+
+
+def _resolve(uses: _Uses, registry: Registry, clock: Clock) -> dict[Reference, Pin | _Lack]:
     answers = registry.resolve(list(uses))
+
+    def pin(item: tuple[Reference, Sequence[ConfigReference]]) -> Pin | _Lack:
+        reference, its_uses = item
+        try:
+            return _pin(its_uses, answers[reference], registry, clock)
+        except _Lacking as lacking:
+            return lacking.lack
+
     with thread_pool(_INDEXES_AT_ONCE) as pool:
-        pins = pool.map(lambda item: _pin(item[1], answers[item[0]], registry, clock), uses.items())
-        return tuple(sorted(pins, key=lambda pin: str(pin.reference)))
+        return dict(zip(uses, pool.map(pin, uses.items()), strict=True))
 
 
 def _pin(uses: Sequence[ConfigReference], answer: Descriptor | StagepinError, registry: Registry, clock: Clock) -> Pin:
@@ -61,7 +146,7 @@ def _platforms(uses: Sequence[ConfigReference], descriptor: Descriptor, registry
     if not descriptor.is_index and len(needed) == 1:
         return dict.fromkeys(needed, descriptor.digest)
     known = _known_platforms(uses[0], descriptor, registry)
-    return {platform: _find(platform, known, use) for platform, use in needed.items()}
+    return {platform: _find(platform, known, use, is_index=descriptor.is_index) for platform, use in needed.items()}
 
 
 def _known_platforms(use: ConfigReference, descriptor: Descriptor, registry: Registry) -> Mapping[Platform, Digest]:
@@ -76,15 +161,13 @@ def _known_platforms(use: ConfigReference, descriptor: Descriptor, registry: Reg
         raise InputError(message, hint="choose another base", where=use.location) from None
 
 
-def _find(wanted: Platform, known: Mapping[Platform, Digest], use: ConfigReference) -> Digest:
+def _find(wanted: Platform, known: Mapping[Platform, Digest], use: ConfigReference, *, is_index: bool) -> Digest:
     for platform, digest in known.items():
         if platform.serves(wanted):
             return digest
-    raise InputError(
-        f"expected {use.reference} for {wanted}, found it for {', '.join(sorted(map(str, known))) or 'no platform'}",
-        hint="choose another base or platform (`--platform`)",
-        where=use.location,
-    )
+    lack = _Lack(use, wanted, tuple(known))
+    # An image of one platform gets no other by waiting.
+    raise _Lacking(lack) if is_index else lack.error()
 
 
 def _manifest(use: ConfigReference, descriptor: Descriptor, registry: Registry) -> Manifest:

@@ -33,7 +33,7 @@ def test_a_prefix_holds_what_is_below_it(prefix: str, held: str, not_held: str) 
     "text", ["", "library", "docker.io/", "/library", "*.example.com", "a.example/b:1", "http://a.example", "a.example/B"]
 )
 def test_what_is_no_prefix_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="expected a registry such as docker.io/library or registry.example.com, found"):
+    with pytest.raises(ValueError, match=r"expected a registry such as docker\.io/library or registry\.example\.com, found"):
         parse_registry_prefix(text)
 
 
