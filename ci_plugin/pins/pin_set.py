@@ -5,8 +5,10 @@ Rules, all pure; callers bring the time:
 1. One pin per normalised reference; a set is never extended.
 2. A set is ours when forge, host, project id and scope are ours; a scope asked for by name outside CI brings its own identity.
 3. In a scope of one commit (``pipeline:``, ``commit:``) the commit must be ours too.
-4. A ``local`` set is adopted for 24 hours.
-5. A reference that enters no signature may be unresolved (digest None, with a reason); it stops only what must be built on it.
+4. A ``local`` set is adopted for 24 hours. Age matters nowhere else unless a limit was given; where it matters, a set from the future
+   (more than 5 minutes: clocks differ) has no age and is refused.
+5. The set of a fork's code is adopted by jobs of that fork alone.
+6. A reference that enters no signature may be unresolved (digest None, with a reason); it stops only what must be built on it.
 """
 
 from __future__ import annotations
@@ -15,13 +17,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from ci_plugin.errors import DocumentError, InputError, Location
+from ci_plugin.errors import AnswerIsNo, DocumentError, InputError, Location
 from ci_plugin.values.digest import Digest
+from ci_plugin.values.duration import format_duration
 from ci_plugin.values.pipeline import PipelineId, Scope, ScopeKey
 from ci_plugin.values.platform import Platform
 from ci_plugin.values.reference import Reference, Repository
+from ci_plugin.values.timestamp import format_time
 
 LOCAL_LIFETIME = timedelta(hours=24)
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""By how much two machines' clocks may differ."""
 ORIGIN_KINDS = ("from", "copy-from", "mount-from", "syntax", "import")
 
 
@@ -132,9 +138,32 @@ class PinSet:
             if key.scope.is_one_commit and commit is not None:
                 self._expect("commit", commit, self.commit, where)
 
-    def is_expired(self, now: datetime) -> bool:
-        """Whether a ``local`` set is too old to adopt; sets of other scopes never are."""
-        return self.scope.is_local and now - self.created_at > LOCAL_LIFETIME
+    def check_fork(self, fork: str, where: Location) -> None:
+        """Raise DocumentError for the set of a fork's code, unless the asking job runs that fork's code too (``fork``)."""
+        if self.fork not in ("", fork):
+            raise DocumentError(
+                f"expected pins of the project's own code, found those of the fork {self.fork}: its code decided what they are",
+                hint="take the CI artifact of this project's own pin job, or pin in a new scope; a fork's pins stay in the fork's jobs",
+                where=where,
+            )
+
+    def is_expired(self, now: datetime, lifetime: timedelta = LOCAL_LIFETIME) -> bool:
+        """Whether a ``local`` set is too old to adopt, or from the future; sets of other scopes never are."""
+        return self.scope.is_local and not -CLOCK_TOLERANCE <= now - self.created_at <= lifetime
+
+    def check_age(self, limit: timedelta, now: datetime, where: Location) -> None:
+        """Raise AnswerIsNo for a set that is older than the limit, or from the future."""
+        age = now - self.created_at
+        if -CLOCK_TOLERANCE <= age <= limit:
+            return
+        found = f"{format_duration(age)} old" if age > limit else f"created {format_duration(-age)} in the future, by this machine's clock"
+        way_out = "run a new pipeline, which pins anew" if self.scope.text.startswith("pipeline:") else "pin in a new scope (--scope)"
+        created = format_time(self.created_at)
+        raise AnswerIsNo(
+            f"expected the pins of {self.scope} to be at most {format_duration(limit)} old, found them {found} ({created})",
+            hint=f"{way_out}; --max-age and `maxAge` in .stagepin.yaml set the limit",
+            where=where,
+        )
 
     def _expect(self, name: str, expected: str, found: str, where: Location) -> None:
         if expected != found:

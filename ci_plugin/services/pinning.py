@@ -1,22 +1,25 @@
 """Pin once: adopt the pins of a scope, or resolve every reference once and create them (DESIGN.md §7).
 
-``adopt_or_create``: workspace → store → resolve → create if absent → read again and adopt the winner. A job that only needs pins
-(``get_pins``) never resolves: no pins is an error with the way out. A checksum that came by another way than the pins (a job output, a
-dotenv report) is compared with whatever is adopted, wherever it was found.
+``adopt_or_create``: workspace → store → resolve → copy what is to be kept → create if absent → read again and adopt the winner.
+A job that only needs pins (``get_pins``) never resolves: no pins is an error with the way out. A checksum that came by another way than the
+pins (a job output, a dotenv report) is compared with whatever is adopted, wherever it was found. Where a checksum came and no pins are
+found nothing is resolved: that would make other pins than the checksum is of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from ci_plugin.config.references import ConfigReference
 from ci_plugin.errors import AnswerIsNo, DocumentError, InputError, Location
 from ci_plugin.pins.pin_file import format_pin_file, parse_pin_file, pin_checksum
 from ci_plugin.pins.pin_set import PinSet
 from ci_plugin.ports import Clock, PinStore, Registry, Workspace
-from ci_plugin.services.resolving import resolve_pins
+from ci_plugin.services.resolving import IMPATIENT, Patience, resolve_pins
 from ci_plugin.values.pipeline import Scope, ScopeKey
+from ci_plugin.values.reference import Repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,8 @@ class Asking:
     """Who asks for pins.
 
     ``by_name``: the scope was asked for by name outside CI, so the identity is the file's. ``any_commit``: a scope was asked for that need
-    not be of this commit, as a rollback does. ``checksum``: that of the pin file the pin job spoke of, None where nobody told us.
+    not be of this commit, as a rollback does. ``checksum``: that of the pin file the pin job spoke of, None where nobody told us. ``fork``:
+    the fork whose code this job runs, whose pins it may adopt; None for one that only reads and says whose they are.
     """
 
     key: ScopeKey
@@ -32,19 +36,28 @@ class Asking:
     by_name: bool = False
     any_commit: bool = False
     checksum: str | None = None
+    fork: str | None = ""
+
+
+Copy = Callable[[PinSet, Repository, Registry], object]
+"""Copies every pinned base into the repository, as ``services/keeping.keep_bases`` does."""
 
 
 @dataclass(frozen=True, slots=True)
 class PinPolicy:
     """What a pin job insists on.
 
-    ``locked``: nothing may be resolved. ``publish``: whether this job may write to the store (a fork writes its own only); ``fork`` names
-    the fork whose code it runs.
+    ``locked``: nothing may be resolved. ``max_age``: an older set stops the job; a ``local`` one is made anew. ``publish``: whether this
+    job may write to the store (a fork writes its own only). ``keep``: the repository that gets a copy of every base, made by ``copy``.
+    ``patience``: with an index that lacks a platform.
     """
 
     locked: bool = False
+    max_age: timedelta | None = None
     publish: bool = True
-    fork: str = ""
+    keep: Repository | None = None
+    copy: Copy | None = None
+    patience: Patience = IMPATIENT
 
 
 DEFAULT_POLICY = PinPolicy()
@@ -87,11 +100,12 @@ def get_pins(asking: Asking, workspace: Workspace, store: PinStore | None, clock
     if adopted is None:
         looked = f"{workspace.pins_path}" + (f" and {store.name}" if store else not_looked(asking.key.scope))
         handed = "run `stagepin pin` in an earlier job of this scope and hand .stagepin/pins.json on as a CI artifact"
+        kept = "name a repository of the fork's own with --repo" if asking.fork else "set --repo so that it is kept in the stages storage"
         raise DocumentError(
             f"expected the pins of {asking.key.scope}, found none (looked in {looked})",
             hint="run `stagepin pin` here first; outside CI, --scope or --pipeline names whose pins to fetch"
             if asking.key.scope.is_local
-            else f"{handed}, or set --repo so that it is kept in the stages storage",
+            else f"{handed}, or {kept}",
         )
     return adopted
 
@@ -110,14 +124,11 @@ def adopt_or_create(
 ) -> Adopted:
     """The one pin set of the scope. Raises AnswerIsNo where the policy forbids it, InputError where the scope's pins lack a reference."""
     adopted = find_pins(asking, workspace, store, clock)
-    if adopted is not None and not _is_outgrown(adopted.pins, references):
-        for use in references:
-            # Said here, in the pin job, and not by the first build job: a set is never extended.
-            adopted.pins.get(use.reference, use.location)
+    if adopted is not None and not _is_outgrown(adopted.pins, references, policy, clock):
+        _check(adopted, references, policy, clock, workspace)
+        _copy(adopted.pins, policy, registry)
         return adopted
-    if policy.locked:
-        message = f"expected the pins of {asking.key.scope} to exist, found none: {len(references)} references would have to be resolved"
-        raise AnswerIsNo(message, hint="run `stagepin pin` without --locked in the pin job of this scope")
+    _may_resolve(asking, len(references), policy)
     created = PinSet(
         tool=tool,
         scope=asking.key.scope,
@@ -125,19 +136,55 @@ def adopt_or_create(
         commit=asking.commit,
         created_at=clock.now(),
         images=tuple(images),
-        pins=resolve_pins(references, registry, clock),
-        fork=policy.fork,
+        pins=resolve_pins(references, registry, clock, policy.patience),
+        keep=policy.keep,
+        fork=asking.fork or "",
     )
+    # Before anybody reads the pins: whoever does may rely on the copies.
+    _copy(created, policy, registry)
     adopted = Adopted(created, "resolved", format_pin_file(created))
     if store is not None and policy.publish:
         adopted = _publish(asking, adopted, store)
+        _check(adopted, references, policy, clock, workspace)
     workspace.write_pins(adopted.document)
     return adopted
 
 
-def _is_outgrown(pins: PinSet, references: Sequence[ConfigReference]) -> bool:
-    """Whether a ``local`` set lacks what the configuration names by now: at a desk it changes all day, and no other job reads the set."""
-    return pins.scope.is_local and not all(pins.covers(use.reference, use.platform) for use in references)
+def _check(adopted: Adopted, references: Sequence[ConfigReference], policy: PinPolicy, clock: Clock, workspace: Workspace) -> None:
+    """Whether adopted pins are young enough and have every reference: said here, in the pin job, and not by the first build job."""
+    if policy.max_age is not None:
+        place = str(workspace.pins_path) if adopted.source == "workspace" else adopted.source
+        adopted.pins.check_age(policy.max_age, clock.now(), Location(place))
+    for use in references:
+        adopted.pins.get(use.reference, use.location)
+
+
+def _copy(pins: PinSet, policy: PinPolicy, registry: Registry) -> None:
+    """Make sure of the copies the pins promise; those of another promise are not ours to make."""
+    if policy.copy is not None and policy.keep is not None and pins.keep == policy.keep:
+        policy.copy(pins, policy.keep, registry)
+
+
+def _may_resolve(asking: Asking, count: int, policy: PinPolicy) -> None:
+    if asking.checksum is not None:
+        raise DocumentError(
+            f"expected the pins of {asking.key.scope} whose checksum the pin job handed on, {asking.checksum}, found none",
+            hint="bring them: the pin job's CI artifact or the repository it wrote to; a pin job itself is given no checksum",
+        )
+    if policy.locked:
+        message = f"expected the pins of {asking.key.scope} to exist, found none: {count} references would have to be resolved"
+        raise AnswerIsNo(message, hint="run `stagepin pin` without --locked in the pin job of this scope")
+
+
+def _is_outgrown(pins: PinSet, references: Sequence[ConfigReference], policy: PinPolicy, clock: Clock) -> bool:
+    """Whether a ``local`` set is made anew: at a desk the configuration changes all day, and no other job reads the set.
+
+    It lacks what the configuration names by now, or is older than the policy has it.
+    """
+    if not pins.scope.is_local:
+        return False
+    is_old = policy.max_age is not None and pins.is_expired(clock.now(), policy.max_age)
+    return is_old or not all(pins.covers(use.reference, use.platform) for use in references)
 
 
 def fetch_pins(asking: Asking, workspace: Workspace, store: PinStore | None) -> Adopted:
@@ -175,6 +222,8 @@ def _adopt(asking: Asking, data: bytes, place: str, source: str) -> Adopted:
     pins = parse_pin_file(data, place)
     commit = None if asking.any_commit else asking.commit
     pins.check_ours(asking.key, commit, by_name=asking.by_name, where=Location(place))
+    if asking.fork is not None:
+        pins.check_fork(asking.fork, Location(place))
     if asking.checksum is not None and asking.checksum != pin_checksum(pins):
         raise DocumentError(
             f"expected the pins whose checksum the pin job handed on, {asking.checksum}, found {pin_checksum(pins)}",
