@@ -28,6 +28,7 @@ COMMANDS = {
     "build": "build what is missing, publish it, write the build record",
     "verify": "prove that what was built is what ships",
     "fetch": "bring pin file and build record of a scope into the workspace",
+    "drift": "which pinned references moved since, and what that would change",
     "explain": "the inputs of a stage signature, and what changed since a record",
     "doctor": "what works here, and why not",
     "demo": "the four hazards without and with stagepin, on a real engine",

@@ -85,6 +85,11 @@ class DriftReport:
     asked_at: datetime
 
     @property
+    def has_open_stages(self) -> bool:
+        """Whether stages have to be told of some reference: nobody needs a configuration where nothing moved."""
+        return any(drift.stages is None and drift.failure is None for drift in self.drifts)
+
+    @property
     def that_matter(self) -> tuple[Drift, ...]:
         """The moves that a new scope would build on: what ``--fail``, the output ``drift`` and a new comment go by."""
         return tuple(drift for drift in self.drifts if drift.matters)

@@ -57,9 +57,14 @@ def headline(report: DriftReport) -> str:
     if not report.drifts:
         return "no reference is pinned"
     states = [drift.state for drift in report.drifts]
-    counts = {"gone": states.count(DriftState.GONE), "unknown": states.count(DriftState.UNKNOWN)}
-    moved = f"{len(report.that_matter) or 'none'} of {len(states)} pinned references moved"
-    return ", ".join([moved, *(f"{count} {name}" for name, count in counts.items() if count)])
+    moved = states.count(DriftState.MOVED)
+    others = {
+        "that no stage is built on": moved - len(report.that_matter),
+        "gone": states.count(DriftState.GONE),
+        "unknown": states.count(DriftState.UNKNOWN),
+    }
+    text = f"{moved or 'none'} of {len(states)} pinned references moved"
+    return ", ".join([text, *(f"{count} {name}" for name, count in others.items() if count)])
 
 
 def format_drift(report: DriftReport) -> str:
@@ -98,7 +103,7 @@ def drift_document(report: DriftReport) -> dict[str, object]:
 
 
 def drift_markdown(report: DriftReport, marker: str = "") -> str:
-    """A heading, a table of what moved and a list of the rest, after the marker where it is a comment; foreign text stands in code spans."""
+    """A heading, a table of what moved and a list of the rest; a comment begins with its marker. Foreign text stands in code spans."""
     moved = report.that_matter
     notes = [(str(drift.pin.reference), RULES[rule]) for drift in report.drifts if not drift.matters and (rule := _rule(drift))]
     text = render_markdown(
@@ -149,7 +154,7 @@ def _for_platforms(drift: Drift) -> str:
 
 def _consequences(drift: Drift) -> Iterator[str]:
     if drift.stages:
-        yield f"the next scope signs anew: {_stages(drift.stages)}"
+        yield f"the next scope gives another stage signature to {_stages(drift.stages)}"
     elif drift.state is DriftState.UNCHANGED:
         yield "nothing is rebuilt"
     elif drift.stages is not None:

@@ -1,7 +1,7 @@
 """Drifting: ask the registries what every pinned reference means now, and say which stages that would change.
 
-Reads only: no reference is resolved into a pin here, and no pin file is written. One HEAD for each reference; an index whose digest moved is
-opened by one GET by digest. What one reference's registry says or does not say stops no other.
+Reads only: no reference is resolved into a pin here, and no pin file is written. One HEAD for each reference; an index whose digest
+moved is opened by one GET by digest. What one reference's registry says or does not say stops no other.
 """
 
 from __future__ import annotations
@@ -85,17 +85,16 @@ def with_stages(report: DriftReport, references: Iterable[ConfigReference], plan
     before = planning(report.pins, ())
     on = _list_dependents(before)
 
-    def stages(drift: Drift) -> Mapping[str, tuple[str, ...]] | None:
-        if drift.failure is not None:
-            return None
-        names = {name for user in users.get(drift.pin.reference, ()) for name in on.get(user, ())}
-        # A pin without a digest enters no signature.
-        if drift.current is None or not drift.has_another_digest or drift.pin.digest is None or not names:
-            return {}
-        pins = _moved(report.pins, drift.pin, drift.current, drift.platforms)
-        return _changed_stages(before, planning(pins, sorted(names)))
+    def find_stages(pin: Pin, current: Digest, platforms: Mapping[Platform, Digest | None]) -> Mapping[str, tuple[str, ...]]:
+        names = {name for user in users.get(pin.reference, ()) for name in on.get(user, ())}
+        return _changed_stages(before, planning(_moved(report.pins, pin, current, platforms), sorted(names))) if names else {}
 
-    return replace(report, drifts=tuple(replace(drift, stages=stages(drift)) for drift in report.drifts))
+    def tell(drift: Drift) -> Drift:
+        if drift.current is None or drift.failure is not None or drift.stages is not None:
+            return drift
+        return replace(drift, stages=find_stages(drift.pin, drift.current, drift.platforms))
+
+    return replace(report, drifts=tuple(tell(drift) for drift in report.drifts))
 
 
 def announce(report: DriftReport, discussion: Discussion, marker: str, body: str) -> str | None:
@@ -113,7 +112,10 @@ def _compare(pin: Pin, answer: Descriptor | StagepinError, registry: Registry) -
     if isinstance(answer, StagepinError):
         return _without_answer(pin, None, answer)
     if answer.digest == pin.digest:
-        return Drift(pin, answer.digest, pin.platforms)
+        return Drift(pin, answer.digest, pin.platforms, stages={})
+    if pin.digest is None:
+        # What was pinned without a digest enters no stage signature.
+        return Drift(pin, answer.digest, {}, stages={})
     try:
         return Drift(pin, answer.digest, _platforms_now(pin, answer, registry))
     except StagepinError as error:
@@ -127,7 +129,7 @@ def _without_answer(pin: Pin, current: Digest | None, error: StagepinError) -> D
 
 
 def _platforms_now(pin: Pin, descriptor: Descriptor, registry: Registry) -> Mapping[Platform, Digest | None]:
-    """What the pinned platforms are built on now. A single manifest is taken to be for the platform it is asked for, as the pin takes it."""
+    """What the pinned platforms are built on now. A single manifest is taken to be for the platform asked for, as the pin takes it."""
     if not pin.platforms or not descriptor.is_index:
         return dict.fromkeys(pin.platforms, descriptor.digest)
     manifest = registry.find_manifest(pin.reference.at(descriptor.digest))
