@@ -19,7 +19,7 @@ from ci_plugin.values.pipeline import PipelineId
 from ci_plugin.values.timestamp import format_time
 
 RULES = {
-    "drift-moved": "the reference means another image now, and the next scope is built on it",
+    "drift-moved": "the reference means another image now, for whatever the next scope builds on it",
     "drift-unused": "the reference means another image now, and no stage is built on it by its digest",
     "drift-index": "the index is another one, and what is built on is not: nothing is rebuilt",
     "drift-gone": "the registry has the reference no more",
