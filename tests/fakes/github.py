@@ -10,8 +10,9 @@
         ...
         assert [str(request) for request in github.requests] == ["GET /repos/group/app", …]
 
-``github.url`` is what ``GITHUB_API_URL`` holds. ``FakeGitHub(record=True)`` keeps every exchange in ``exchanges``, which
-``tests/fakes/github_openapi.py`` holds to GitHub's own description of its API. Time is ``clock``'s: nothing here waits.
+``github.url`` is what ``GITHUB_API_URL`` holds; the blob host is ``github.blobs``, whose ``requests`` show who came, and with what.
+``FakeGitHub(record=True)`` keeps every exchange in ``exchanges``, which ``tests/fakes/github_openapi.py`` holds to GitHub's own
+description of its API. Time is ``clock``'s: nothing here waits.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.fakes.clock import FakeClock
+from tests.fakes.github_actions import ACTIONS_ROUTES, COMMENT_ROUTES
 from tests.fakes.github_http import Answer, Exchange, Fault, LoopbackServer, Reply, Request, error_answer
 from tests.fakes.github_rest import GIT_ROUTES, RestApi
+from tests.fakes.github_results import READING, SERVICE, ArtifactService, BlobHost
 from tests.fakes.github_state import Artifact, Comment, GitHubState, Job, Project, Run, Token
 
 _QUOTA = 5000
@@ -62,18 +65,24 @@ class FakeGitHub:
         self._hidden: list[_Hidden] = []
         self._used = 0
         self._lock = threading.RLock()
-        self._server = LoopbackServer(self._respond)
+        self._server = LoopbackServer(lambda request: self._respond(request, "api"))
+        self._blob_server = LoopbackServer(lambda request: self._respond(request, "blob"))
         self.url = f"http://127.0.0.1:{self._server.port}"
-        self._rest = RestApi(self.url, GIT_ROUTES, lambda artifact: "")
+        # Another host name, too: clients that compare host names alone must see that it is another host.
+        self.blobs = BlobHost(f"http://localhost:{self._blob_server.port}")
+        self._rest = RestApi(self.url, (*GIT_ROUTES, *ACTIONS_ROUTES, *COMMENT_ROUTES), self.blobs.offer)
+        self._results = ArtifactService(self.state, self.blobs)
 
     def start(self) -> Self:
         """Serve from now on."""
         self._server.start()
+        self._blob_server.start()
         return self
 
     def close(self) -> None:
         """Stop serving."""
         self._server.close()
+        self._blob_server.close()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -107,6 +116,24 @@ class FakeGitHub:
         """From now on it is a 401."""
         del self.state.tokens[text]
 
+    def job_environment(self, project: Project, run: int, job: str = "pin", token: str | None = None) -> dict[str, str]:
+        """What the runner gives a job of the run's current attempt: who it is, where the API is, and the artifact service's variables."""
+        now = project.runs[run]
+        token_of_job = {"GITHUB_TOKEN": token} if token else {}
+        return token_of_job | {
+            "GITHUB_ACTIONS": "true",
+            "GITHUB_SERVER_URL": "https://github.com",
+            "GITHUB_API_URL": self.url,
+            "GITHUB_REPOSITORY": project.full_name,
+            "GITHUB_REPOSITORY_ID": str(project.id),
+            "GITHUB_RUN_ID": str(run),
+            "GITHUB_RUN_ATTEMPT": str(now.attempt),
+            "GITHUB_SHA": now.head_sha,
+            "GITHUB_EVENT_NAME": now.event,
+            "ACTIONS_RESULTS_URL": f"{self.url}/",
+            "ACTIONS_RUNTIME_TOKEN": self._results.make_token(project, now, job),
+        }
+
     def fail(self, **fault: Any) -> Fault:
         """Let the next matching requests fail or lie: the fields of ``Fault``; ``times=None`` is for ever."""
         made = Fault(**fault)
@@ -127,8 +154,15 @@ class FakeGitHub:
         return self.fail(status=status, body=answer.body, headers=headers, times=times, **where)
 
     def lag(self, *, reads: int = 0, seconds: float = 0.0) -> None:
-        """From now on each write stays hidden from the next ``reads`` GETs and for ``seconds`` of the clock; writes see it at once."""
+        """From now on each write over HTTP stays hidden from the next ``reads`` GETs and for ``seconds`` of the clock.
+
+        Writes see it at once: they go to the primary.
+        """
         self._lag = _Lag(reads, seconds)
+
+    def hide(self, *, reads: int = 0, seconds: float = 0.0) -> None:
+        """What happens after this, by whatever hand, is hidden from the next ``reads`` GETs and for ``seconds`` of the clock."""
+        self._hide(self.state.copy(), _Lag(reads, seconds))
 
     def catch_up(self) -> None:
         """No lag any more."""
@@ -139,37 +173,46 @@ class FakeGitHub:
         """How many requests had this method and this text in their path."""
         return sum(1 for request in self.requests if method in (None, request.method) and path in request.path)
 
-    def _respond(self, request: Request) -> Reply:
+    def _respond(self, request: Request, host: str) -> Reply:
+        (self.requests if host == "api" else self.blobs.requests).append(request)
+        if self.on_request:
+            self.on_request(request)  # outside the lock: it may send requests of its own
         with self._lock:
-            self.requests.append(request)
-            if self.on_request:
-                self.on_request(request)
-            fault = next((one for one in self._faults if one.takes(request)), None)
-            reply = self._reply(request, fault)
-            self._count_rate(reply.answer)
-            if self._record:
-                self.exchanges.append(Exchange(request, reply.answer, fault is not None))
+            fault = next((one for one in self._faults if one.takes(request, host)), None)
+            reply = self._reply(request, fault, self._answer if host == "api" else self.blobs.answer)
+            if host == "api" and not request.path.startswith(SERVICE):
+                self._count_rate(reply.answer)
+                self._keep(request, reply.answer, fault)
             return reply
 
-    def _reply(self, request: Request, fault: Fault | None) -> Reply:
+    def _keep(self, request: Request, answer: Answer, fault: Fault | None) -> None:
+        if self._record:
+            self.exchanges.append(Exchange(request, answer, fault is not None))
+
+    def _reply(self, request: Request, fault: Fault | None, answer_rightly: Callable[[Request], Answer]) -> Reply:
         if fault is None:
-            return Reply(self._answer(request))
+            return Reply(answer_rightly(request))
         if fault.drop:
             return Reply(Answer(0), is_lost=True)
         if replaced := fault.replacement():
             return Reply(replaced)
-        answer = self._answer(request)
+        answer = answer_rightly(request)
         fault.distort(answer)
         return Reply(answer, is_lost=fault.lose_reply, is_cut=fault.cut)
 
     def _answer(self, request: Request) -> Answer:
         if request.method in ("GET", "HEAD"):
             return self._rest.answer(request, self._visible_state())
+        if request.path.startswith(SERVICE) and request.path.endswith(READING):
+            return self._results.answer(request)
         before = self.state.copy() if self._lag else None
-        answer = self._rest.answer(request, self.state)
+        answer = self._results.answer(request) if request.path.startswith(SERVICE) else self._rest.answer(request, self.state)
         if before and self._lag and answer.status < 300:
-            self._hidden.append(_Hidden(before, self._lag.reads, self.clock.now() + timedelta(seconds=self._lag.seconds)))
+            self._hide(before, self._lag)
         return answer
+
+    def _hide(self, before: GitHubState, lag: _Lag) -> None:
+        self._hidden.append(_Hidden(before, lag.reads, self.clock.now() + timedelta(seconds=lag.seconds)))
 
     def _visible_state(self) -> GitHubState:
         now = self.clock.now()

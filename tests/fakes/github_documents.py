@@ -147,7 +147,7 @@ def run_attempt(api: str, project: Project, run: Run, attempt: int, head_reposit
     }
     named = {"id": run.id, "node_id": f"WR_{run.id}", "name": "CI", "display_title": "work", "path": ".github/workflows/ci.yml"}
     numbers = {"workflow_id": 1, "run_number": 1, "run_attempt": attempt, "check_suite_id": run.id, "check_suite_node_id": f"CS_{run.id}"}
-    head = {"head_branch": run.head_branch, "head_sha": run.head_sha, "event": run.event, "referenced_workflows": []}
+    head: Document = {"head_branch": run.head_branch, "head_sha": run.head_sha, "event": run.event, "referenced_workflows": []}
     head |= {"pull_requests": _pulls(api, project, run), "head_commit": _head_commit(project, run)}
     people = {"actor": user(api, "ada"), "triggering_actor": user(api, "ada")}
     repositories = {"repository": minimal_repository(api, project), "head_repository": minimal_repository(api, head_repository)}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
 DOCS = "https://docs.github.com/rest"
@@ -67,7 +67,7 @@ class Exchange:
 
 @dataclass(slots=True)
 class Fault:
-    """What happens to the next ``times`` requests of this ``method`` with ``path`` in their target, after ``skip`` that pass.
+    """What happens to the next ``times`` requests to ``host`` of this ``method`` with ``path`` in their target, after ``skip`` that pass.
 
     One of: ``status`` (with ``headers``, ``body``) instead of the answer, nothing is carried out; ``drop``: the connection ends before
     anything is carried out; ``lose_reply``: it is carried out and the connection ends without a reply; ``redirect``: a 302 (or
@@ -77,6 +77,7 @@ class Fault:
 
     method: str | None = None
     path: str = ""
+    host: Literal["api", "blob"] = "api"
     status: int | None = None
     headers: Mapping[str, str | None] = field(default_factory=dict)
     body: bytes | None = None
@@ -88,9 +89,9 @@ class Fault:
     times: int | None = 1
     skip: int = 0
 
-    def takes(self, request: Request) -> bool:
-        """Whether this fault meets this request; it is used up by it."""
-        if self.times == 0 or self.method not in (None, request.method) or self.path not in unquote(request.target):
+    def takes(self, request: Request, host: str) -> bool:
+        """Whether this fault meets this request to this host; it is used up by it."""
+        if self.times == 0 or self.host != host or self.method not in (None, request.method) or self.path not in unquote(request.target):
             return False
         if self.skip:
             self.skip -= 1
