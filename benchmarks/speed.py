@@ -28,7 +28,7 @@ with ThreadPoolExecutor(connections) as threads:
 
 def measure_speed(directory: Path, address: str, unchanged: Job, runs: int) -> Iterator[Figure]:
     """``pin`` against as many raw HEADs of the real registry at ``address``; a ``build`` of what is built against its start alone."""
-    from ci_plugin.registry.client import ACCEPT
+    from ci_plugin.registry.manifests import ACCEPT
 
     job = Job(make_pin_project(directory / "pin", address))
 

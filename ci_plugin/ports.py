@@ -64,8 +64,15 @@ class Registry(Protocol):
         """Upload a small blob (once); returns its digest."""
         ...
 
-    def put_manifest(self, reference: Reference, data: bytes, media_type: str) -> Digest:
-        """PUT these exact bytes under the reference's tag or digest; returns their digest."""
+    def copy_blob(self, source: Repository, blob: Descriptor, target: Repository) -> None:
+        """Have a blob of any size in another repository, whole or not at all. Raises Gone where the source lost it."""
+        ...
+
+    def put_manifest(self, reference: Reference, data: bytes, media_type: str, restore: Callable[[], object] | None = None) -> Digest:
+        """PUT these exact bytes under the reference's tag or digest; returns their digest.
+
+        ``restore`` brings back the blobs it names: called once where garbage collection took them since they were uploaded.
+        """
         ...
 
 

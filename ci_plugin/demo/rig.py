@@ -53,6 +53,7 @@ log: {{level: error, accesslog: {{disabled: true}}}}
 storage:
   filesystem: {{rootdirectory: {store}}}
   delete: {{enabled: true}}
+  maintenance: {{readonly: {{enabled: {read_only}}}}}
 http: {{addr: "{address}"}}
 """
 
@@ -153,21 +154,25 @@ def find_engine(environ: Mapping[str, str]) -> str | None:
     return host if _answers(lambda: _engine_connection(host, 5), "/_ping") else None
 
 
-def start_registry(directory: Path, *, search_path: str | None = None) -> RunningRegistry:
+def start_registry(
+    directory: Path, *, search_path: str | None = None, address: str | None = None, read_only: bool = False
+) -> RunningRegistry:
     """A registry that keeps its store below ``directory``, deletion enabled, on a free port; returns when it answers.
 
+    ``address`` is for one that comes back, so that what was pushed to it keeps its name; its configuration is ``directory/config.yml``.
     Raises InputError where ``docker-registry`` is not installed, Unavailable where it does not come up.
     """
     program = _get_program("docker-registry", "docker-registry", search_path)
     directory.mkdir(parents=True, exist_ok=True)
     # A port that was free may be taken before the registry binds it, by anybody: then another one is tried.
     for _ in range(5):
-        address = f"127.0.0.1:{_free_port()}"
+        chosen = address or f"127.0.0.1:{_free_port()}"
         config = directory / "config.yml"
-        config.write_text(_REGISTRY_CONFIG.format(store=json.dumps(str(directory / "store")), address=address))
+        store = json.dumps(str(directory / "store"))
+        config.write_text(_REGISTRY_CONFIG.format(store=store, address=chosen, read_only=str(read_only).lower()))
         process = _start([program, "serve", str(config)], directory / "registry.log")
-        if _comes_up(process, lambda: http.client.HTTPConnection(address, timeout=5), "/v2/"):  # noqa: B023 - called at once
-            return RunningRegistry(process, address)
+        if _comes_up(process, lambda: http.client.HTTPConnection(chosen, timeout=5), "/v2/"):  # noqa: B023 - called at once
+            return RunningRegistry(process, chosen)
     raise Unavailable(_failure("docker-registry", directory / "registry.log"), hint="read the log and start it again")
 
 

@@ -40,6 +40,11 @@ def is_well_formed_absence(answer: Answer) -> bool:
     return not answer.body and "Docker-Distribution-Api-Version" in answer.headers
 
 
+def error_codes(answer: Answer) -> frozenset[str]:
+    """The codes of a registry's error document, such as ``MANIFEST_BLOB_UNKNOWN``; empty where the body is none."""
+    return frozenset(code for code, _ in _errors(answer))
+
+
 def unexpected(answer: Answer, expected: str, registry: str, *, has_credentials: bool) -> StagepinError:
     """The error for an answer nobody wanted; ``expected`` completes "expected …"."""
     if answer.status in (401, 403):

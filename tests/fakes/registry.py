@@ -23,7 +23,7 @@ import json
 import ssl
 import tarfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -145,6 +145,8 @@ class FakeRegistry:
         self.read_only = False
         """Refuses what writes, as distribution does during its garbage collection."""
         self.can_mount = True
+        self.uploads: dict[str, bytes] = {}
+        """What was begun and neither closed nor cancelled."""
         self._taken: dict[str, set[str]] = {}
         self._faults: list[Fault] = []
         self._auth: tuple[str, str, str, str] | None = None
@@ -339,12 +341,18 @@ class FakeRegistry:
             if self.can_mount and query.get("mount") in self.blobs and query.get("from") in self._taken.get(query["mount"], ()):
                 self._taken[query["mount"]].add(repository)
                 return _Answer(201, {"Docker-Content-Digest": query["mount"]})
-            return _Answer(202, {"Location": f"/v2/{repository}/blobs/uploads/one?state=x"})
+            name = f"upload-{len(self.requests)}"
+            self.uploads[name] = b""
+            return _Answer(202, {"Location": f"/v2/{repository}/blobs/uploads/{name}?state=x"})
+        if request.method == "PATCH":
+            self.uploads[name] = self.uploads.get(name, b"") + body
+            return _Answer(202, {"Location": f"/v2/{repository}/blobs/uploads/{name}?state=y"})
+        data = self.uploads.pop(name, b"") + body
         if request.method == "DELETE":
             return _Answer(204)
-        if query.get("digest") != str(Digest.of(body)):
+        if query.get("digest") != str(Digest.of(data)):
             return _error(400, "DIGEST_INVALID")
-        self._take_blob(repository, body)
+        self._take_blob(repository, data)
         return _Answer(201, {"Docker-Content-Digest": query["digest"]})
 
     def _take_blob(self, repository: str, data: bytes) -> None:
@@ -362,7 +370,7 @@ class FakeRegistry:
             return _error(401, "UNAUTHORIZED", {"WWW-Authenticate": 'Basic realm="fake"'})
         scopes = self._tokens.get(request.authorization.removeprefix("Bearer "), [])
         repository = path.removeprefix("/v2/").partition("/manifests/")[0].partition("/blobs/")[0]
-        needed = {"PUT": "pull,push", "POST": "pull,push", "DELETE": "delete"}.get(request.method, "pull")
+        needed = {"GET": "pull", "HEAD": "pull", "DELETE": "delete"}.get(request.method, "pull,push")
         source = parse_qs(urlsplit(request.path).query).get("from", [repository])[0]
         wanted = (f"repository:{repository}:{needed}", f"repository:{source}:pull")
         if all(any(scope.startswith(one) for scope in scopes) for one in wanted[: 1 if source == repository else 2]):
@@ -397,7 +405,8 @@ def _handler_for(registry: FakeRegistry) -> type[BaseHTTPRequestHandler]:
             pass
 
         def respond(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            chunked = self.headers.get("Transfer-Encoding") == "chunked"
+            body = b"".join(self._chunks()) if chunked else self.rfile.read(int(self.headers.get("Content-Length") or 0))
             request = Request(self.command, self.path, {name.lower(): value for name, value in self.headers.items()})
             answer, fault = registry.answer(request, body)
             if fault and fault.hang_up:
@@ -416,7 +425,13 @@ def _handler_for(registry: FakeRegistry) -> type[BaseHTTPRequestHandler]:
             if self.command != "HEAD":
                 self.wfile.write(answer.body)
 
-        do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = respond  # noqa: N815 - http.server finds them by these names
+        def _chunks(self) -> Iterator[bytes]:
+            while size := int(self.rfile.readline(), 16):
+                yield self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+
+        do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = respond  # noqa: N815 - http.server finds them by these names
 
     return Handler
 
