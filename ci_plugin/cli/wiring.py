@@ -21,6 +21,7 @@ from ci_plugin.config.source import Source
 from ci_plugin.errors import ConfigError, InputError
 from ci_plugin.forge.clock import SystemClock
 from ci_plugin.forge.environment import CiContext, choose_scope, pipeline_identity, read_environment
+from ci_plugin.forge.event import load_event
 from ci_plugin.forge.workspace import Workspace
 from ci_plugin.reports.console import Console, wants_color
 from ci_plugin.reports.redaction import Redactor, secrets_of
@@ -119,7 +120,10 @@ class Session:
     @cached_property
     def context(self) -> CiContext:
         """What the forge says about this job."""
-        return read_environment(self.environ)
+        context = read_environment(self.environ, load_event(self.environ))
+        if context.fork_doubt:
+            self.console.warning(f"this job counts as one of a fork, because nothing says whose code it runs: {context.fork_doubt}")
+        return context
 
     @cached_property
     def tree(self) -> GitTree:

@@ -3,6 +3,8 @@
 Rules: a forge announces itself (``GITLAB_CI=true``, ``GITHUB_ACTIONS=true``); where none does, the one whose pipeline id is set is meant
 (gitlab-ci-local says ``GITLAB_CI=false``). A variable that is set and empty counts as unset. Ids come from the forge's own predefined
 variables: docs.gitlab.com/ci/variables/predefined_variables, docs.github.com "Default environment variables".
+
+Attempt, branch and tag are not read: pins survive attempts, and the names of branches are foreign text that nothing here depends on.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ci_plugin.errors import InputError, Location
+from ci_plugin.forge.event import NO_EVENT, UNKNOWN_FORK, Event, Fork, find_fork, find_pull_request
 from ci_plugin.values.pipeline import LOCAL_SCOPE_TEXT, PipelineId, Scope, parse_commit
 from ci_plugin.values.reference import Repository, parse_repository
 
@@ -22,6 +25,8 @@ _PIPELINE_VARIABLES = {"gitlab": "CI_PIPELINE_ID", "github": "GITHUB_RUN_ID"}
 _DEFAULT_PORTS = {"https": "443", "http": "80"}
 _ID = re.compile(r"[0-9]{1,20}", re.ASCII)
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|[0-9a-f:.]+", re.ASCII)
+_PULL_REQUEST_REF = re.compile(r"refs/pull/([0-9]{1,18})/(?:merge|head)", re.ASCII)
+_LONGEST_PATH = 200
 _CHILD_HINT = (
     "add to the trigger job in the parent's file (trigger:forward:yaml_variables must stay on, as it is by default):\n"
     "variables:\n"
@@ -37,23 +42,28 @@ class CiContext:
     forge: str
     """``gitlab``, ``github`` or ``local``."""
     pipeline: PipelineId | None = None
-    attempt: int | None = None
-    """GitHub's run attempt, counted from 1; GitLab has no such number."""
     commit: str | None = None
-    ref: str | None = None
-    """The branch or tag as the forge writes it: foreign text."""
     default_repo: Repository | None = None
     is_child_pipeline: bool = False
     is_ci: bool = False
+    change_request: int | None = None
+    """The number of the merge or pull request, where the job runs for one."""
+    fork: str = ""
+    """The fork whose code this job runs in the project's own name; a fork's own pipelines are of another project and need no word."""
+    fork_doubt: str = ""
+    """Why the job is only taken for one of a fork."""
 
 
-def read_environment(environ: Mapping[str, str]) -> CiContext:
-    """The context of this job. Raises InputError for a variable that is missing or malformed, and where two forges announce themselves."""
+def read_environment(environ: Mapping[str, str], event: Event = NO_EVENT) -> CiContext:
+    """The context of this job; ``event`` is GitHub's (``forge.event.load_event``).
+
+    Raises InputError for a variable that is missing or malformed, and where two forges announce themselves.
+    """
     forge = _find_forge(environ)
     if forge == "gitlab":
         return _read_gitlab(environ)
     if forge == "github":
-        return _read_github(environ)
+        return _read_github(environ, event)
     return CiContext("local", is_ci=environ.get("CI", "").lower() in ("true", "1"))
 
 
@@ -113,18 +123,34 @@ def _read_gitlab(environ: Mapping[str, str]) -> CiContext:
         project=_require(environ, "CI_PROJECT_PATH", "gitlab"),
         id=_id(_require(environ, "CI_PIPELINE_ID", "gitlab"), "CI_PIPELINE_ID"),
     )
+    fork = _gitlab_fork(environ, pipeline.project_id)
     return CiContext(
         forge="gitlab",
         pipeline=pipeline,
         commit=_find_commit(environ, "CI_COMMIT_SHA"),
-        ref=environ.get("CI_COMMIT_REF_NAME") or None,
         default_repo=_find_gitlab_repo(environ),
         is_child_pipeline=environ.get("CI_PIPELINE_SOURCE") == "parent_pipeline",
         is_ci=True,
+        change_request=_find_number(environ, "CI_MERGE_REQUEST_IID"),
+        fork=fork.name,
+        fork_doubt=fork.doubt,
     )
 
 
-def _read_github(environ: Mapping[str, str]) -> CiContext:
+def _gitlab_fork(environ: Mapping[str, str], project_id: str) -> Fork:
+    """A merge request's pipeline runs in the fork, or (where a member started it) in the project itself, which then runs other code."""
+    if not environ.get("CI_MERGE_REQUEST_IID") and environ.get("CI_PIPELINE_SOURCE") != "merge_request_event":
+        return Fork()
+    source = environ.get("CI_MERGE_REQUEST_SOURCE_PROJECT_ID")
+    if not source:
+        return Fork(UNKNOWN_FORK, "CI_MERGE_REQUEST_SOURCE_PROJECT_ID is not set, as where the fork was deleted")
+    if _id(source, "CI_MERGE_REQUEST_SOURCE_PROJECT_ID") == project_id:
+        return Fork()
+    path = environ.get("CI_MERGE_REQUEST_SOURCE_PROJECT_PATH", "")
+    return Fork(path if path and path.isprintable() and len(path) <= _LONGEST_PATH else f"project {source}")
+
+
+def _read_github(environ: Mapping[str, str], event: Event) -> CiContext:
     host = _github_host(_require(environ, "GITHUB_SERVER_URL", "github"))
     repository = _require(environ, "GITHUB_REPOSITORY", "github")
     pipeline = PipelineId(
@@ -134,17 +160,26 @@ def _read_github(environ: Mapping[str, str]) -> CiContext:
         project=repository,
         id=_id(_require(environ, "GITHUB_RUN_ID", "github"), "GITHUB_RUN_ID"),
     )
-    attempt = environ.get("GITHUB_RUN_ATTEMPT")
+    name, change_request = _github_event(environ, event)
+    fork = find_fork(name, event, pipeline.project_id, repository)
     return CiContext(
         forge="github",
         pipeline=pipeline,
-        attempt=int(_id(attempt, "GITHUB_RUN_ATTEMPT")) if attempt else None,
         commit=_find_commit(environ, "GITHUB_SHA"),
-        ref=environ.get("GITHUB_REF_NAME") or None,
         # A GitHub server of one's own has its registry elsewhere, and ghcr.io must not get its token.
         default_repo=_find_repository(f"ghcr.io/{repository.lower()}") if host == "github.com" else None,
         is_ci=True,
+        change_request=change_request,
+        fork=fork.name,
+        fork_doubt=fork.doubt,
     )
+
+
+def _github_event(environ: Mapping[str, str], event: Event) -> tuple[str, int | None]:
+    """The event's name and the pull request's number. A job that was not told the name knows a pull request by its ref."""
+    ref = _PULL_REQUEST_REF.fullmatch(environ.get("GITHUB_REF", ""))
+    name = environ.get("GITHUB_EVENT_NAME") or ("pull_request" if ref or environ.get("GITHUB_HEAD_REF") else "")
+    return name, int(ref[1]) if ref else find_pull_request(name, event)
 
 
 def _github_project_id(environ: Mapping[str, str], repository: str) -> str:
@@ -221,6 +256,11 @@ def _host(value: str, name: str) -> str:
     if not _HOST.fullmatch(value.lower()):
         raise _malformed(name, f"expected a host such as gitlab.example.com, found {value[:100]!r}")
     return value.lower()
+
+
+def _find_number(environ: Mapping[str, str], name: str) -> int | None:
+    value = environ.get(name)
+    return int(_id(value, name)) if value else None
 
 
 def _find_commit(environ: Mapping[str, str], name: str) -> str | None:

@@ -4,6 +4,7 @@ import pytest
 
 from ci_plugin.errors import InputError
 from ci_plugin.forge.environment import CiContext, choose_scope, pipeline_identity, read_environment
+from ci_plugin.forge.event import NO_EVENT, Event
 from ci_plugin.values.pipeline import PipelineId, Scope
 from ci_plugin.values.reference import Repository
 
@@ -44,7 +45,6 @@ def test_gitlab_is_read() -> None:
         forge="gitlab",
         pipeline=PipelineId("gitlab", "gitlab.example.com", "4711", "group/app", "1001"),
         commit=COMMIT,
-        ref="main",
         default_repo=Repository("registry.example.com", "group/app"),
         is_ci=True,
     )
@@ -55,9 +55,7 @@ def test_github_is_read() -> None:
     assert context == CiContext(
         forge="github",
         pipeline=PipelineId("github", "github.com", "815", "Group/App", "2002"),
-        attempt=3,
         commit=COMMIT,
-        ref="main",
         default_repo=Repository("ghcr.io", "group/app"),
         is_ci=True,
     )
@@ -76,7 +74,7 @@ def test_an_attempt_is_no_part_of_the_identity() -> None:
     first, second = read_environment(GITHUB), read_environment(GITHUB | {"GITHUB_RUN_ATTEMPT": "4"})
     assert pipeline_identity(first, "x") == pipeline_identity(second, "x")
     assert choose_scope(None, first) == choose_scope(None, second) == Scope("pipeline:2002")
-    assert read_environment(without(GITHUB, "GITHUB_RUN_ATTEMPT")).attempt is None
+    assert first == second == read_environment(without(GITHUB, "GITHUB_RUN_ATTEMPT"))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +134,8 @@ def test_a_missing_github_variable_is_named(name: str) -> None:
         (GITLAB, "CI_PROJECT_PATH", "a\x1b[2Jb", "expected text without spaces and control characters"),
         (GITLAB, "CI_COMMIT_SHA", "abc123", "expected a full commit id"),
         (GITLAB, "CI_REGISTRY_IMAGE", "registry.example.com/UPPER", "expected a repository"),
-        (GITHUB, "GITHUB_RUN_ATTEMPT", "first", "expected a number"),
+        (GITLAB, "CI_MERGE_REQUEST_IID", "!7", "expected a number"),
+        (GITLAB | {"CI_MERGE_REQUEST_IID": "7"}, "CI_MERGE_REQUEST_SOURCE_PROJECT_ID", "group/app", "expected a number"),
         (GITHUB, "GITHUB_SERVER_URL", "https://a:b", "expected a host"),
         (GITHUB, "GITHUB_SERVER_URL", "github.com", "expected a host"),
     ],
@@ -148,9 +147,125 @@ def test_a_malformed_variable_is_named(environ: dict[str, str], name: str, value
     assert "\x1b" not in caught.value.message
 
 
-@pytest.mark.parametrize("ref", ["$(id)", "a b", "::error::x", "x" * 250, "refs/pull/1/merge"])
+@pytest.mark.parametrize("ref", ["$(id)", "a b", "::error::x", "x" * 250, "refs/pull/1/merge", "\x1b]52;c;x\x07", ""])
 def test_a_branch_may_have_any_name(ref: str) -> None:
-    assert read_environment(GITLAB | {"CI_COMMIT_REF_NAME": ref}).ref == ref
+    assert read_environment(GITLAB | {"CI_COMMIT_REF_NAME": ref}) == read_environment(GITLAB)
+    assert read_environment(GITHUB | {"GITHUB_REF_NAME": ref, "GITHUB_HEAD_REF": ""}) == read_environment(GITHUB)
+
+
+@pytest.mark.parametrize("environ", [GITLAB, GITHUB])
+def test_the_context_needs_no_token(environ: dict[str, str]) -> None:
+    assert read_environment(environ | {"CI_JOB_TOKEN": "", "GITHUB_TOKEN": "", "STAGEPIN_TOKEN": ""}) == read_environment(environ)
+
+
+MERGE_REQUEST = GITLAB | {
+    "CI_PIPELINE_SOURCE": "merge_request_event",
+    "CI_MERGE_REQUEST_IID": "7",
+    "CI_MERGE_REQUEST_SOURCE_PROJECT_ID": "4711",
+    "CI_MERGE_REQUEST_SOURCE_PROJECT_PATH": "group/app",
+}
+
+
+class TestMergeRequests:
+    def test_of_the_project_itself(self) -> None:
+        context = read_environment(MERGE_REQUEST)
+        assert (context.change_request, context.fork) == (7, "")
+
+    def test_of_a_fork_run_in_the_project_are_the_forks_code(self) -> None:
+        environ = MERGE_REQUEST | {"CI_MERGE_REQUEST_SOURCE_PROJECT_ID": "99", "CI_MERGE_REQUEST_SOURCE_PROJECT_PATH": "mallory/app"}
+        assert read_environment(environ).fork == "mallory/app"
+        assert read_environment(environ | {"CI_MERGE_REQUEST_SOURCE_PROJECT_PATH": "a\x1bb"}).fork == "project 99"
+        assert read_environment(environ | {"CI_MERGE_REQUEST_SOURCE_PROJECT_PATH": "group/app"}).fork == "group/app", "the id decides"
+
+    def test_of_a_fork_run_in_the_fork_are_another_projects(self) -> None:
+        context = read_environment(MERGE_REQUEST | {"CI_PROJECT_ID": "99", "CI_MERGE_REQUEST_SOURCE_PROJECT_ID": "99"})
+        assert (context.fork, context.pipeline and context.pipeline.project_id) == ("", "99")
+
+    @pytest.mark.parametrize("unset", ["CI_MERGE_REQUEST_IID", "CI_PIPELINE_SOURCE"])
+    def test_whose_source_is_gone_count_as_a_forks(self, unset: str) -> None:
+        context = read_environment(MERGE_REQUEST | {"CI_MERGE_REQUEST_SOURCE_PROJECT_ID": "", unset: ""})
+        assert context.fork == "unknown"
+        assert context.fork_doubt == "CI_MERGE_REQUEST_SOURCE_PROJECT_ID is not set, as where the fork was deleted"
+
+    def test_other_pipelines_have_none(self) -> None:
+        context = read_environment(GITLAB)
+        assert (context.change_request, context.fork, context.fork_doubt) == (None, "", "")
+
+
+def pull_request(repository: object, number: object = 7) -> Event:
+    return Event({"pull_request": {"number": number, "head": {"repo": repository}}})
+
+
+def workflow_run(repository: object, *numbers: int) -> Event:
+    return Event({"workflow_run": {"head_repository": repository, "pull_requests": [{"number": number} for number in numbers]}})
+
+
+OURS = {"id": 815, "full_name": "Group/App"}
+THEIRS = {"id": 99, "full_name": "mallory/App"}
+
+
+class TestEvents:
+    def read(self, name: str, event: Event = NO_EVENT, **environ: str) -> CiContext:
+        return read_environment(GITHUB | {"GITHUB_EVENT_NAME": name} | environ, event)
+
+    @pytest.mark.parametrize("name", ["pull_request", "pull_request_target", "pull_request_review", "pull_request_review_comment"])
+    def test_a_pull_request_is_a_forks_where_its_repository_has_another_id(self, name: str) -> None:
+        assert self.read(name, pull_request(THEIRS)).fork == "mallory/App"
+        assert self.read(name, pull_request(OURS | {"full_name": "renamed/App"})).fork == ""
+        assert self.read(name, pull_request(THEIRS | {"full_name": "Group/App"})).fork == "Group/App", "the id decides"
+        assert self.read(name, pull_request(THEIRS)).change_request == 7
+
+    def test_a_workflow_that_another_one_started_runs_what_that_one_ran(self) -> None:
+        assert self.read("workflow_run", workflow_run(THEIRS)).fork == "mallory/App"
+        assert self.read("workflow_run", workflow_run(THEIRS)).change_request is None
+        assert self.read("workflow_run", workflow_run(OURS, 8)).change_request == 8
+        assert self.read("workflow_run", workflow_run(OURS, 8, 9)).change_request is None
+
+    @pytest.mark.parametrize(
+        ("name", "event", "doubt"),
+        [
+            ("pull_request", NO_EVENT, "nobody read the event file"),
+            ("pull_request", pull_request(None), "the event names no repository in pull_request.head.repo, as where the fork was deleted"),
+            ("pull_request", Event({}), "the event names no repository in pull_request.head.repo, as where the fork was deleted"),
+            ("pull_request_target", Event({"pull_request": []}), "the event names no repository in pull_request.head.repo"),
+            ("workflow_run", pull_request(OURS), "the event names no repository in workflow_run.head_repository"),
+        ],
+    )
+    def test_where_the_answer_is_not_to_be_had_the_job_counts_as_a_forks(self, name: str, event: Event, doubt: str) -> None:
+        context = self.read(name, event)
+        assert context.fork == "unknown"
+        assert context.fork_doubt.startswith(doubt)
+
+    @pytest.mark.parametrize("repository", [{}, {"id": None}, {"id": True}, {"id": "x"}, {"id": 815.0}, {"full_name": "Group/App"}])
+    def test_a_repository_without_the_right_id_is_another(self, repository: dict[str, object]) -> None:
+        assert self.read("pull_request", pull_request(repository)).fork
+
+    def test_a_name_that_cannot_be_printed_is_left_out(self) -> None:
+        assert self.read("pull_request", pull_request({"id": 99, "full_name": "a\x1b[2Jb"})).fork == "repository '99'"
+        assert self.read("pull_request", pull_request({"id": 99, "full_name": "x" * 201})).fork == "repository '99'"
+
+    @pytest.mark.parametrize("name", ["push", "schedule", "workflow_dispatch", "release", ""])
+    def test_other_events_run_the_projects_own_code_and_need_no_file(self, name: str) -> None:
+        context = self.read(name, NO_EVENT)
+        assert (context.fork, context.fork_doubt, context.change_request) == ("", "", None)
+
+    def test_a_job_that_was_not_told_the_event_knows_a_pull_request_by_its_ref(self) -> None:
+        context = self.read("", GITHUB_REF="refs/pull/12/merge")
+        assert (context.fork, context.change_request) == ("unknown", 12)
+        assert self.read("", GITHUB_HEAD_REF="topic").fork == "unknown"
+
+    @pytest.mark.parametrize("ref", ["refs/heads/refs/pull/1/merge", "refs/pull/x/merge", "refs/pull/1/merge\n", "refs/tags/v1"])
+    def test_a_ref_that_only_looks_like_one_is_no_pull_request(self, ref: str) -> None:
+        assert self.read("push", GITHUB_REF=ref).change_request is None
+
+    @pytest.mark.parametrize("number", [None, "7", True, 0, -1, 1.5, [7]])
+    def test_a_number_that_is_none_is_none(self, number: object) -> None:
+        assert self.read("pull_request_target", pull_request(OURS, number)).change_request is None
+
+    def test_act_knows_repositories_by_name_alone(self) -> None:
+        environ = without(GITHUB, "GITHUB_REPOSITORY_ID") | {"ACT": "true", "GITHUB_EVENT_NAME": "pull_request"}
+        assert read_environment(environ, pull_request({"full_name": "group/app"})).fork == ""
+        assert read_environment(environ, pull_request({"full_name": "mallory/app"})).fork == "mallory/app"
 
 
 def test_two_forges_at_once_are_refused() -> None:
