@@ -5,8 +5,8 @@ Rules
   does not speak TLS; which one is remembered. A certificate that is not trusted is never a reason to go without TLS.
 - A redirect is followed for reading only, at most five times, never from HTTPS to HTTP, and the ``Authorization`` header stays behind
   as soon as scheme, host or port changes (GHSA-vh4v-2xq2-g5cg).
-- Bodies are read up to a limit, within a total time, and must be as long as announced. They are never decompressed. A large one is handed
-  over chunk by chunk and never held.
+- Answers are read within a total time (``limits``), bodies up to a limit, and they must be as long as announced. They are never
+  decompressed. A large one is handed over chunk by chunk and never held.
 - urllib3 neither retries nor redirects; what goes wrong below HTTP comes out as Unavailable.
 """
 
@@ -15,7 +15,6 @@ from __future__ import annotations
 import ipaddress
 import ssl
 import threading
-import time
 import urllib.request
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -35,14 +34,8 @@ from urllib3.exceptions import (
 
 from ci_plugin import __version__
 from ci_plugin.errors import AnswerIsNo, InputError, Location, Unavailable
+from ci_plugin.registry.limits import ALLOWANCE, LIMITS, POOLS, Allowance, Limits
 
-CONNECT_SECONDS = 10.0
-IDLE_SECONDS = 15.0
-TOTAL_SECONDS = 60.0
-TRANSFER_SECONDS = 600.0
-"""For a body that is handed over chunk by chunk."""
-TAKING_SECONDS = 120.0
-"""For the answer to one that was sent so: some registries copy what they took before they answer."""
 LONGEST_ANSWER = 4 * 1024 * 1024
 """Bytes; what containerd and distribution take as a manifest's limit."""
 
@@ -106,7 +99,9 @@ class Transport:
         connections: int = 16,
         ca_file: str | None = None,
         proxies: Proxies | None = None,
+        limits: Limits = LIMITS,
     ) -> None:
+        self._limits = limits
         self._insecure = frozenset(host.lower() for host in insecure)
         self._connections = connections
         self._proxies = proxies or Proxies.from_environment()
@@ -156,7 +151,7 @@ class Transport:
     ) -> Answer:
         """One request to an address; redirects are followed for GET and HEAD. Raises Unavailable, InputError, AnswerIsNo.
 
-        A ``body`` that comes in pieces needs its ``Content-Length`` among the headers.
+        A ``body`` that comes in pieces is sent in chunks (RFC 9112 §7.1).
         """
         for _ in range(_MOST_REDIRECTS + 1):
             answer = self.ask_once(method, url, headers, body=body, limit=limit, consume=consume)
@@ -181,25 +176,40 @@ class Transport:
     ) -> Answer:
         """One request, and its answer whatever it is: redirects are not followed."""
         sent = {"User-Agent": f"stagepin/{__version__}", "Accept-Encoding": "identity", **headers}
-        idle = IDLE_SECONDS if body is None or isinstance(body, bytes) else TAKING_SECONDS
-        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=idle)
+        idle = self._limits.idle if body is None or isinstance(body, bytes) else self._limits.taking
+        timeout = urllib3.Timeout(connect=self._limits.connect, read=idle)
+        allowance = Allowance(host_of(url), url, self._limits.total, self._limits.head)
+        token = ALLOWANCE.set(allowance)
         try:
             response = self._pool(url).request(
                 method, url, body=body, headers=sent, timeout=timeout, retries=False, redirect=False, preload_content=False
             )
             try:
-                data = b"" if method == "HEAD" else _read(response, url, limit, consume)
+                data = b"" if method == "HEAD" else self._read(response, url, limit, consume, allowance)
             except BaseException:
                 response.close()
                 raise
             response.release_conn()
         except (HTTPError, OSError) as error:
             raise _translate(error, url) from error
+        finally:
+            ALLOWANCE.reset(token)
         return Answer(response.status, response.headers, data, url)
 
     def is_plain(self, registry: str) -> bool:
         """Whether this registry was found to speak plain HTTP."""
         return self._schemes.get(registry) == "http"
+
+    def _read(self, response: urllib3.BaseHTTPResponse, url: str, limit: int, consume: Consumer | None, allowance: Allowance) -> bytes:
+        if consume is None or response.status != 200:
+            return b"".join(_chunks(response, url, limit))
+        allowance.extend(self._limits.transfer)
+        chunks = _chunks(response, url, limit)
+        consume(chunks)
+        if next(chunks, None) is not None:
+            # Nobody wanted the rest: a connection that still has it to say cannot be kept.
+            response.close()
+        return b""
 
     def _may_be_plain(self, registry: str) -> bool:
         return is_loopback(registry) or registry in self._insecure
@@ -215,14 +225,19 @@ class Transport:
         # One context for all connections, made when one is needed: loading the system's certificates costs more than a request.
         tls = _tls_context(self._ca_file)
         if proxy is None:
-            return urllib3.PoolManager(maxsize=self._connections, ssl_context=tls)
+            return _counted(urllib3.PoolManager(maxsize=self._connections, ssl_context=tls))
         userinfo = urlsplit(proxy).netloc.rpartition("@")[0]
         headers = urllib3.make_headers(proxy_basic_auth=unquote(userinfo)) if userinfo else None
         try:
-            return urllib3.ProxyManager(proxy, maxsize=self._connections, ssl_context=tls, proxy_headers=headers)
+            return _counted(urllib3.ProxyManager(proxy, maxsize=self._connections, ssl_context=tls, proxy_headers=headers))
         except (HTTPError, ValueError):
             message = "expected the address of a proxy in HTTP_PROXY or HTTPS_PROXY, found something else"
             raise InputError(message, hint="write it as http://proxy.example.com:3128") from None
+
+
+def _counted(pool: urllib3.PoolManager) -> urllib3.PoolManager:
+    pool.pool_classes_by_scheme = POOLS
+    return pool
 
 
 class _NotTls(Unavailable):
@@ -247,6 +262,12 @@ def origin_of(url: str) -> tuple[str, str, int | None]:
     """Scheme, host and port with its default: what credentials are bound to (RFC 6454)."""
     parts = urlsplit(url)
     return (parts.scheme, parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme))
+
+
+def announced_size(headers: Mapping[str, str]) -> int | None:
+    """Bytes of ``Content-Length``; None where it is absent, no number, or of more digits than any size has."""
+    text = headers.get("Content-Length", "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else None
 
 
 def host_of(url: str) -> str:
@@ -281,28 +302,15 @@ def _tls_context(ca_file: str | None) -> ssl.SSLContext:
     return context
 
 
-def _read(response: urllib3.BaseHTTPResponse, url: str, limit: int, consume: Consumer | None) -> bytes:
-    if consume is None or response.status != 200:
-        return b"".join(_chunks(response, url, limit, TOTAL_SECONDS))
-    chunks = _chunks(response, url, limit, TRANSFER_SECONDS)
-    consume(chunks)
-    if next(chunks, None) is not None:
-        # Nobody wanted the rest: a connection that still has it to say cannot be kept.
-        response.close()
-    return b""
-
-
-def _chunks(response: urllib3.BaseHTTPResponse, url: str, limit: int, seconds: float) -> Iterator[bytes]:
-    size, end = 0, time.monotonic() + seconds
+def _chunks(response: urllib3.BaseHTTPResponse, url: str, limit: int) -> Iterator[bytes]:
+    size = 0
     while chunk := _read_chunk(response, url):
         size += len(chunk)
         if size > limit:
             raise AnswerIsNo(f"expected at most {limit} bytes from {host_of(url)}, found more", where=Location(url.partition("?")[0]))
-        if time.monotonic() > end:
-            raise Unavailable(f"expected the whole answer from {host_of(url)} within {seconds:.0f} s, found {size} bytes of it")
         yield chunk
-    announced = response.headers.get("Content-Length", "")
-    if announced.isdecimal() and int(announced) != size:
+    announced = announced_size(response.headers)
+    if announced is not None and announced != size:
         raise Unavailable(f"expected {announced} bytes from {host_of(url)}, found {size} before the connection ended")
 
 
@@ -335,12 +343,12 @@ def _reason(error: BaseException) -> str:
     """What happened, in words; urllib3's own texts carry object addresses."""
     named: list[tuple[type[BaseException], str]] = [
         (NameResolutionError, "its name does not resolve"),
-        (ReadTimeoutError, f"no answer within {IDLE_SECONDS:.0f} s"),
+        (ReadTimeoutError, "no answer in time"),
         (ProxyError, "the proxy could not be used"),
     ]
     # A refused connection is a NewConnectionError, which is a ConnectTimeoutError to urllib3.
     if isinstance(error, ConnectTimeoutError) and not isinstance(error, NewConnectionError):
-        return f"no connection within {CONNECT_SECONDS:.0f} s"
+        return "no connection in time"
     for kind, words in named:
         if isinstance(error, kind):
             return words
