@@ -35,7 +35,7 @@ def project(tmp_path: Path, rig: Rig) -> CiProject:
 def test_the_example_workflow_deploys_what_was_pinned_although_the_base_moves_between_its_jobs(project: CiProject, tmp_path: Path) -> None:
     pinned = project.move_base("first")
     witness = tmp_path / "needs.json"
-    workflow = _move_base_before("build", "pin", _move_base_before("deploy", "build", EXAMPLE)) + _witness(
+    workflow = _move_base_before("build", "pin", _move_base_before("deploy", "pin, build", EXAMPLE)) + _witness(
         ["pin", "build", "deploy"], witness
     )
 
@@ -61,7 +61,7 @@ def test_the_action_names_what_is_wrong_with_an_input_on_the_run_page(project: C
     with pytest.raises(AssertionError) as refusal:
         run_workflow(project, tmp_path, workflow)
 
-    assert "Expected the input 'command' to be pin, build, verify or fetch, found 'freeze'." in str(refusal.value)
+    assert "Expected the input 'command' to be pin, build, verify, fetch or drift, found 'freeze'." in str(refusal.value)
 
 
 def run_workflow(project: CiProject, tmp_path: Path, workflow: str) -> str:
@@ -125,9 +125,9 @@ runs:
 def _move_base_before(job: str, needs: str, workflow: str) -> str:
     """The workflow with one more job, after ``needs`` and before ``job``, in which the world goes on and the base's tag moves."""
     world = f"before-{job}"
-    changed, count = re.subn(rf"(\n  {job}:\n    name: .*\n    needs: ){needs}\n", rf"\g<1>[{needs}, {world}]\n", workflow)
+    changed, count = re.subn(rf"(\n  {job}:\n    name: .*\n    needs: )\[?{needs}\]?\n", rf"\g<1>[{needs}, {world}]\n", workflow)
     assert count == 1
-    return f"{changed}\n  {world}:\n    needs: {needs}\n    runs-on: ubuntu-latest\n    steps: [{{run: '$MOVE_BASE {world}'}}]\n"
+    return f"{changed}\n  {world}:\n    needs: [{needs}]\n    runs-on: ubuntu-latest\n    steps: [{{run: '$MOVE_BASE {world}'}}]\n"
 
 
 def _witness(jobs: list[str], file: Path) -> str:

@@ -17,9 +17,9 @@ from tests.e2e.own_source import ROOT
 
 SCRIPT = ROOT / "scripts" / "action"
 ACTION: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text("utf-8"))
-COMMANDS = ("pin", "build", "verify", "fetch")
-OPTIONS = {"repo": COMMANDS, "scope": COMMANDS, "env-file": ("verify",)}
-OUTPUTS = {"images", "any", "pin-checksum", "record-checksum", "verified"}
+COMMANDS = ("pin", "build", "verify", "fetch", "drift")
+OPTIONS = {"repo": COMMANDS, "scope": COMMANDS, "store": COMMANDS, "pin-checksum": COMMANDS, "env-file": ("pin", "verify")}
+OUTPUTS = {"images", "any", "pin-checksum", "record-checksum", "verified", "drift"}
 
 
 def _help(*command: str) -> str:
@@ -94,9 +94,10 @@ def test_inputs_become_the_arguments_of_one_command(tmp_path: Path) -> None:
 
 
 def test_repository_and_scope_become_settings_and_not_options_that_would_ask_for_another_pipelines_pins(tmp_path: Path) -> None:
-    seen = _run_action(tmp_path, command="pin", repo="r.example.com/app", scope="commit")
+    seen = _run_action(tmp_path, command="pin", repo="r.example.com/app", scope="commit", store="git-ref", pin_checksum="sha256:ab")
     assert seen.arguments == ["-C", ".", "pin"]
-    assert seen.settings == {"STAGEPIN_REPO": "r.example.com/app", "STAGEPIN_SCOPE": "commit"}
+    settings = {"REPO": "r.example.com/app", "SCOPE": "commit", "STORE": "git-ref", "PIN_CHECKSUM": "sha256:ab"}
+    assert seen.settings == {f"STAGEPIN_{name}": value for name, value in settings.items()}
 
 
 def test_text_with_quotes_dollars_and_semicolons_stays_text(tmp_path: Path) -> None:
@@ -118,8 +119,8 @@ def test_verify_writes_the_file_it_was_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("inputs", "complaint"),
     [
-        ({"command": "freeze"}, "Expected the input 'command' to be pin, build, verify or fetch, found 'freeze'."),
-        ({"command": "build", "env_file": "x"}, "Expected the input 'env-file' with the command verify only, found it with 'build'."),
+        ({"command": "freeze"}, "Expected the input 'command' to be pin, build, verify, fetch or drift, found 'freeze'."),
+        ({"command": "build", "env_file": "x"}, "Expected the input 'env-file' with the commands pin and verify only, found it with 'build'."),
         ({"command": "pin", "images": "app"}, "Expected the input 'images' with build or verify only, found it with 'pin'"),
         ({"executable": "/nowhere/stagepin"}, "Expected an executable named '/nowhere/stagepin' (input 'executable'), found none."),
     ],
