@@ -8,9 +8,10 @@ fetches them as ``pins.json`` and ``build.json``. A record is added by replacing
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
-from ci_plugin.errors import AccessDenied, AnswerIsNo, DocumentError, Location, Unavailable
+from ci_plugin.errors import AccessDenied, AnswerIsNo, DocumentError, Location, StagepinError, Unavailable
 from ci_plugin.ports import Registry
 from ci_plugin.registry.project_tag import tag_project
 from ci_plugin.values.canonical import canonical_json
@@ -79,19 +80,28 @@ class RegistryPinStore:
         if self._registry.find_descriptor(reference):
             return
         layer = self._upload(document, PINS_TYPE, "pins.json")
-        config = self._registry.put_blob(self._repository, _EMPTY)
+        self._registry.put_blob(self._repository, _EMPTY)
         manifest = {
             "schemaVersion": 2,
             "mediaType": OCI_MANIFEST,
             "artifactType": ARTIFACT_TYPE,
-            "config": {"mediaType": _EMPTY_TYPE, "digest": str(config), "size": len(_EMPTY)},
+            "config": {"mediaType": _EMPTY_TYPE, "digest": str(Digest.of(_EMPTY)), "size": len(_EMPTY)},
             "layers": [layer],
         }
         try:
-            self._registry.put_manifest(reference, canonical_json(manifest), OCI_MANIFEST)
+            self._put(reference, manifest, document)
         except (AnswerIsNo, AccessDenied):
             if self._registry.find_descriptor(reference) is None:
                 raise
+
+    def _put(self, reference: Reference, manifest: Mapping[str, object], *documents: bytes) -> None:
+        """The manifest of documents that were uploaded; they are again where garbage collection took them meanwhile."""
+
+        def restore() -> None:
+            for blob in (*documents, _EMPTY):
+                self._registry.put_blob(self._repository, blob)
+
+        self._registry.put_manifest(reference, canonical_json(manifest), OCI_MANIFEST, restore)
 
     def find_record(self, key: ScopeKey) -> bytes | None:
         """The build record, or None where the scope has none."""
@@ -99,7 +109,10 @@ class RegistryPinStore:
         return self._read(manifest, RECORD_TYPE) if manifest else None
 
     def put_record(self, key: ScopeKey, document: bytes, pins: bytes) -> bool:
-        """File the record beside these pins; False where the tag holds other pins. Raises Unavailable where it holds none after all."""
+        """File the record beside these pins; False where the tag holds other pins.
+
+        Raises Unavailable where it holds none after all, AnswerIsNo where the registry does not let a tag be written twice.
+        """
         manifest = self._find(key)
         if manifest is None:
             self._create(key, pins)
@@ -111,10 +124,13 @@ class RegistryPinStore:
         layer = self._upload(document, RECORD_TYPE, "build.json")
         body: dict[str, Any] = json.loads(manifest.data)
         body["layers"] = [*(kept for kept in body["layers"] if kept["mediaType"] != RECORD_TYPE), layer]
-        data = canonical_json(body)
         # Writing the same bytes again would make readers see errors for a moment and change nothing.
-        if not manifest.descriptor.digest.matches(data):
-            self._registry.put_manifest(self._reference(key), data, OCI_MANIFEST)
+        if not manifest.descriptor.digest.matches(canonical_json(body)):
+            try:
+                self._put(self._reference(key), body, pins, document)
+            except (AnswerIsNo, AccessDenied) as error:
+                # The layer before it was taken, so this is no lack of rights: who wrote the tag first wrote it for good.
+                raise self._immutable(key, error) from error
         return True
 
     def _reference(self, key: ScopeKey) -> Reference:
@@ -135,6 +151,11 @@ class RegistryPinStore:
             raise DocumentError(f"expected a {title} of at most {LARGEST_DOCUMENT} bytes, found {len(document)}")
         digest: Digest = self._registry.put_blob(self._repository, document)
         return {"mediaType": media_type, "digest": str(digest), "size": len(document), "annotations": {_TITLE: title}}
+
+    def _immutable(self, key: ScopeKey, error: StagepinError) -> AnswerIsNo:
+        message = f"expected {self._reference(key)} to take the build record, found that the tag may not be written again: {error.message}"
+        hint = "allow tags that begin with stagepin- to be overwritten, or hand .stagepin/build.json on as a CI artifact"
+        return AnswerIsNo(message, hint=hint, where=error.where)
 
     def _foreign(self, key: ScopeKey, found: str) -> DocumentError:
         hint = "somebody else wrote this tag; remove it, or use another repository"

@@ -57,7 +57,8 @@ def keep_record(record: BuildRecord, pins: bytes, asking: Asking, workspace: Wor
     ``pins`` is the pin file it was built from, byte for byte: the store files a record only beside those.
 
     The store keeps the first of two records that name the same digests: a retried job that built nothing changes nothing. A later commit
-    of a scope that lives longer (a release train) has a record of its own all the same: ``verify`` asks for that commit.
+    of a scope that lives longer (a release train) has a record of its own all the same: ``verify`` asks for that commit. A store that says
+    no (a registry whose tags are immutable) leaves the record in the workspace alone.
     """
     document = format_record_file(record)
     workspace.write_record(document)
@@ -69,7 +70,12 @@ def keep_record(record: BuildRecord, pins: bytes, asking: Asking, workspace: Wor
         has_same_digests = _digests(kept) == _digests(record)
         if has_same_digests and (kept.pins, kept.commit) == (record.pins, record.commit):
             return f"the build record in the {store.name} stays: it names the same digests"
-    if not store.put_record(asking.key, document, pins):
+    try:
+        is_kept = store.put_record(asking.key, document, pins)
+    except AnswerIsNo as error:
+        # Every image is published and the record is in the workspace: what was built is not lost for the want of a copy of its record.
+        return f"the build record is not kept in the {store.name}: {error.message}{f' ({error.hint})' if error.hint else ''}"
+    if not is_kept:
         found = f"it holds other pins of {record.scope}, so a job that fetches would refuse it"
         return f"the build record is not kept in the {store.name}: {found}"
     if data is not None and not has_same_digests:

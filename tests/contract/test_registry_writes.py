@@ -15,17 +15,20 @@ import pytest
 from ci_plugin.demo.rig import start_registry
 from ci_plugin.errors import AccessDenied, AnswerIsNo, Bug, Gone, Unavailable
 from ci_plugin.registry.client import RegistryClient
+from ci_plugin.registry.pin_store import RegistryPinStore
 from ci_plugin.values.credentials import Credentials
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.manifest import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST, Descriptor
+from ci_plugin.values.pipeline import PipelineId, Scope, ScopeKey
 from ci_plugin.values.reference import Reference, Repository
-from tests.fakes.registry import FakeRegistry, make_image
+from tests.fakes.registry import FakeRegistry, Request, make_image
 from tests.fakes.registry_client import make_client, push_image
 
 DATA = b"a blob of some layers"
 BLOB = Descriptor(Digest.of(DATA), "application/vnd.oci.image.layer.v1.tar+gzip", len(DATA))
 LARGE = 100 * 1024 * 1024
 EMPTY = b"{}"
+KEY = ScopeKey(PipelineId("gitlab", "gitlab.example.com", "4711", "group/app", "1001"), Scope("pipeline:1001"))
 
 
 def beside(repository: Repository) -> Repository:
@@ -348,3 +351,46 @@ def test_credentials_that_may_not_write_are_denied(server: FakeRegistry) -> None
     client = make_client(lambda _registry: Credentials("me", "wrong"))
     with pytest.raises(AccessDenied):
         client.copy_blob(Repository(server.address, "a"), BLOB, Repository(server.address, "b"))
+
+
+class TestThePinStore:
+    """What it does when the registry collects or keeps: tests/contract/pin_store_suite.py holds it to the rest of its port."""
+
+    def test_a_collection_between_upload_and_manifest_costs_one_more_upload(self, server: FakeRegistry) -> None:
+        store = RegistryPinStore(Repository(server.address, "app"), make_client())
+        collect_before_manifest(server)
+        assert store.create_pins(KEY, b'"pins"') == b'"pins"'
+        collect_before_manifest(server)
+        assert store.put_record(KEY, b'"record"', b'"pins"')
+        assert (store.find_pins(KEY), store.find_record(KEY)) == (b'"pins"', b'"record"')
+
+    def test_a_tag_that_may_not_be_written_again_refuses_the_record(self, server: FakeRegistry) -> None:
+        store = RegistryPinStore(Repository(server.address, "app"), make_client())
+        store.create_pins(KEY, b'"pins"')
+        server.immutable_tags = True
+        with pytest.raises(AnswerIsNo, match="found that the tag may not be written again") as caught:
+            store.put_record(KEY, b'"record"', b'"pins"')
+        assert "CI artifact" in caught.value.hint
+        server.immutable_tags = False
+        server.fail(method="PUT", path="/manifests/", status=403)
+        with pytest.raises(AnswerIsNo, match="may not be written again"):
+            store.put_record(KEY, b'"record"', b'"pins"')
+
+    def test_a_lack_of_rights_is_none_of_that(self, server: FakeRegistry) -> None:
+        store = RegistryPinStore(Repository(server.address, "app"), make_client())
+        store.create_pins(KEY, b'"pins"')
+        server.fail(method="POST", status=403)
+        with pytest.raises(AccessDenied):
+            store.put_record(KEY, b'"record"', b'"pins"')
+
+
+def collect_before_manifest(server: FakeRegistry) -> None:
+    """Take every blob away just before the next PUT of a manifest, once."""
+
+    def collect(request: Request) -> None:
+        if request.method == "PUT" and "/manifests/" in request.path:
+            server.on_request = None
+            for digest in list(server.blobs):
+                server.collect_blob(Digest(digest))
+
+    server.on_request = collect
