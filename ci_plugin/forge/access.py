@@ -1,12 +1,14 @@
 """How a job reaches its forge's API: the address, the token, and whose project it is; a pure function of the environment.
 
-Rules: ``STAGEPIN_TOKEN`` goes first, then the job's own token. A token goes to the forge's own host only: the API's address must be on the
-server's host (or ``api.`` before it, as github.com has it), over HTTPS unless that host is this machine.
+Rules: ``STAGEPIN_TOKEN`` goes first, then the job's own token; what cannot be one is refused before it is sent. A token goes to the
+forge's own host only: the API's address must be on the server's host (or ``api.`` before it, as github.com has it), over HTTPS unless that
+host is this machine.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -16,6 +18,10 @@ from ci_plugin.forge.remote import RemoteAddress
 
 _API_VARIABLES = {"gitlab": "CI_API_V4_URL", "github": "GITHUB_API_URL"}
 _JOB_TOKENS = {"gitlab": "CI_JOB_TOKEN", "github": "GITHUB_TOKEN"}
+_PIPELINE_VARIABLES = {"gitlab": "CI_PIPELINE_ID", "github": "GITHUB_RUN_ID"}
+_SSH_HOSTS = {"ssh.github.com": "github.com", "altssh.gitlab.com": "gitlab.com"}
+"""Where both forges take SSH on port 443; their API is not there."""
+_TOKEN = re.compile(r"[!-~]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,8 @@ class ForgeAccess:
     project: str
     token: str = field(repr=False)
     is_job_token: bool
+    pipeline: str = ""
+    """The id of the pipeline this job runs in; empty outside CI."""
 
     @property
     def token_name(self) -> str:
@@ -41,24 +49,42 @@ class ForgeAccess:
 def read_access(environ: Mapping[str, str], forge: str, host: str, project: str) -> ForgeAccess:
     """The access to ``forge`` (``gitlab`` or ``github``) at ``host[:port]``.
 
-    Raises InputError for an API address that the token must not go to.
+    Raises InputError for an API address that the token must not go to, and for a token that is none.
     """
-    token = environ.get("STAGEPIN_TOKEN", "")
-    job_token = environ.get(_JOB_TOKENS[forge], "")
+    token = _read_token(environ, "STAGEPIN_TOKEN")
+    job_token = _read_token(environ, _JOB_TOKENS[forge])
     url = (environ.get(_API_VARIABLES[forge]) or _default_url(forge, host)).rstrip("/")
     _check(url, host, _API_VARIABLES[forge])
-    return ForgeAccess(forge, url, host, project, token or job_token, is_job_token=not token and bool(job_token))
+    pipeline = environ.get(_PIPELINE_VARIABLES[forge], "")
+    return ForgeAccess(forge, url, host, project, token or job_token, is_job_token=not token and bool(job_token), pipeline=pipeline)
 
 
 def remote_access(environ: Mapping[str, str], remote: RemoteAddress) -> ForgeAccess:
-    """Outside CI: the access to the forge a clone came from; a host with ``github`` in its name is GitHub's, any other GitLab's."""
-    return read_access(environ, "github" if "github" in remote.host else "gitlab", remote.host, remote.path)
+    """Outside CI: the access to the forge a clone came from.
+
+    A host with ``github`` in its name or under ``ghe.com`` is GitHub's, any other GitLab's.
+    """
+    host = _SSH_HOSTS.get(remote.host, remote.host)
+    is_github = "github" in host or host.endswith(".ghe.com")
+    return read_access(environ, "github" if is_github else "gitlab", host, remote.path)
 
 
 def _default_url(forge: str, host: str) -> str:
     if forge == "gitlab":
         return f"https://{host}/api/v4"
-    return "https://api.github.com" if host == "github.com" else f"https://{host}/api/v3"
+    # docs.github.com, "About the REST API": github.com and GitHub's own domain for enterprises have a host for it.
+    return f"https://api.{host}" if host == "github.com" or host.endswith(".ghe.com") else f"https://{host}/api/v3"
+
+
+def _read_token(environ: Mapping[str, str], name: str) -> str:
+    token = environ.get(name, "")
+    if token and not _TOKEN.fullmatch(token):
+        raise InputError(
+            f"expected a token in {name}, found blanks, line ends or other characters that no token has",
+            hint=f"set {name} again, without a line end",
+            where=Location(f"${name}"),
+        )
+    return token
 
 
 def _check(url: str, host: str, variable: str) -> None:

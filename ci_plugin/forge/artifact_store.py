@@ -7,7 +7,7 @@ a retried pin job must not move them. The newest record is the record. Artifacts
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Protocol
 
 from ci_plugin.errors import InputError
@@ -19,6 +19,7 @@ from ci_plugin.values.pipeline import ScopeKey
 PINS_PATH = ".stagepin/pins.json"
 RECORD_PATH = ".stagepin/build.json"
 _PIPELINE = "pipeline:"
+_LAG_SECONDS = 5.0
 
 
 class Artifacts(Protocol):
@@ -61,13 +62,18 @@ class ArtifactStore:
 
     @property
     def lag(self) -> float:
-        """An artifact is there before the job that needs it starts."""
-        return 0.0
+        """An artifact is there before the job that needs it starts; the forge's listing of it may be a little late."""
+        return _LAG_SECONDS
 
     def find_pins(self, key: ScopeKey) -> bytes | None:
         """The oldest pin file of this scope, or None where no artifact holds one."""
-        ours = (data for data in self._read(key, PINS_PATH) if self._is_ours(key, data))
-        return next(ours, None)
+        pipeline = self._pipeline(key)
+
+        def oldest() -> bytes | None:
+            # Those after it are not even downloaded.
+            return next((data for data in self._artifacts.read_files(pipeline, PINS_PATH) if self._is_ours(key, data)), None)
+
+        return self._retry.run(oldest)
 
     def create_pins(self, key: ScopeKey, document: bytes) -> bytes:
         """The CI takes the workspace's file when this job ends; what an earlier try handed on goes first."""
@@ -76,7 +82,8 @@ class ArtifactStore:
     def find_record(self, key: ScopeKey) -> bytes | None:
         """The newest whole build record of this scope, else the newest one, or None."""
         whole = newest = None
-        for data in self._read(key, RECORD_PATH):
+        pipeline = self._pipeline(key)
+        for data in self._retry.run(lambda: list(self._artifacts.read_files(pipeline, RECORD_PATH))):
             record = parse_record_file(data, self.name)
             if (record.pipeline.identity, record.scope) == (key.pipeline.identity, key.scope):
                 newest, whole = data, data if record.complete else whole
@@ -86,14 +93,13 @@ class ArtifactStore:
         """True unless an earlier try handed on other pins."""
         return self.create_pins(key, pins) == pins
 
-    def _read(self, key: ScopeKey, path: str) -> Sequence[bytes]:
+    def _pipeline(self, key: ScopeKey) -> str:
         if not key.scope.text.startswith(_PIPELINE):
             raise InputError(
                 f"expected a scope of one pipeline for the {self.name}, found {key.scope}",
                 hint="artifacts belong to a pipeline: leave --scope out, or choose another store (--store stages-storage)",
             )
-        pipeline = key.scope.text.removeprefix(_PIPELINE)
-        return self._retry.run(lambda: list(self._artifacts.read_files(pipeline, path)))
+        return key.scope.text.removeprefix(_PIPELINE)
 
     def _is_ours(self, key: ScopeKey, data: bytes) -> bool:
         pins = parse_pin_file(data, self.name)

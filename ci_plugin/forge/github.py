@@ -1,7 +1,11 @@
-"""GitHub over its REST API."""
+"""GitHub over its REST API: what the stores, the drift comment and a laptop need of one repository.
+
+PyGithub is imported when the first of them is asked for; its only homes are the modules ``forge/github_*``.
+"""
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ci_plugin.errors import InputError
@@ -9,23 +13,55 @@ from ci_plugin.forge.access import ForgeAccess
 
 if TYPE_CHECKING:
     from ci_plugin.forge.artifact_store import Artifacts
+    from ci_plugin.forge.github_client import GitHubClient
     from ci_plugin.forge.ref_store import GitDatabase
+    from ci_plugin.ports import Discussion
 
 
 class GitHub:
-    """One project on GitHub."""
+    """One project on GitHub. Its parts raise InputError where PyGithub is not installed, else AccessDenied, Unavailable."""
 
     def __init__(self, access: ForgeAccess) -> None:
         self._access = access
 
     def git_database(self) -> GitDatabase:
-        """What the store needs."""
-        raise InputError(f"expected a store that works, found one on {self._access.host} that is not built yet")
+        """Objects and refs, with ``contents: read`` and, to create, ``contents: write``."""
+        client = self._client
+        from ci_plugin.forge.github_git import GitHubGitDatabase
+
+        return GitHubGitDatabase(client)
 
     def artifacts(self) -> Artifacts:
-        """What the store needs."""
-        raise InputError(f"expected a store that works, found one on {self._access.host} that is not built yet")
+        """CI artifacts of the project's runs, with ``actions: read``."""
+        client = self._client
+        from ci_plugin.forge.github_artifacts import GitHubArtifacts
+
+        return GitHubArtifacts(client)
+
+    def discussion(self, number: int) -> Discussion:
+        """The comments of a pull request, with ``pull-requests: write``."""
+        client = self._client
+        from ci_plugin.forge.github_discussion import GitHubDiscussion
+
+        return GitHubDiscussion(client, number)
 
     def find_project_id(self, path: str) -> str | None:
-        """The id of the project at this path."""
-        raise InputError(f"expected {path} on {self._access.host}, found an adapter that is not built yet")
+        """The id of the repository ``owner/name``, None where there is none or this token may not see it."""
+        client = self._client
+        from github.Repository import Repository
+
+        found = client.ask(lambda: Repository(client.requester, url=f"/repos/{path}").id, "metadata: read", none_for=(404,))
+        return None if found is None else str(found)
+
+    @cached_property
+    def _client(self) -> GitHubClient:
+        try:
+            from ci_plugin.forge.github_client import GitHubClient
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] not in ("github", "requests"):
+                raise
+            raise InputError(
+                "expected PyGithub, which speaks to GitHub's API, found it not installed",
+                hint='pip install "stagepin[github]"',
+            ) from None
+        return GitHubClient(self._access)

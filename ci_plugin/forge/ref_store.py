@@ -102,6 +102,7 @@ class GitRefStore:
 
     def create_pins(self, key: ScopeKey, document: bytes) -> bytes:
         """Create the ref unless it exists, then read what it holds. Raises Unavailable where that cannot be read."""
+        _expect_small(document, PINS_FILE, Location(self.name))
         written: list[str] = []
 
         def attempt() -> bytes:
@@ -115,8 +116,8 @@ class GitRefStore:
             winner = self._git.find_ref(_ref(key))
             pins = self._pins(key, winner)
             if pins is None:
-                said = "created" if created else "found in the way"
-                raise Unavailable(f"expected the ref just {said} on {self._git.name}, found none", hint="run the job again")
+                did = "creating it" if created else "being refused to create it"
+                raise self._lagging(key, f"expected refs/{_ref(key)} on {self._git.name} after {did}, found none yet")
             return pins
 
         return self._retry.run(attempt)
@@ -127,6 +128,7 @@ class GitRefStore:
 
     def put_record(self, key: ScopeKey, document: bytes, pins: bytes) -> bool:
         """File the record in a commit on top of the pins'; False where the ref holds other pins."""
+        _expect_small(document, RECORD_FILE, Location(self.name))
         if self.create_pins(key, pins) != pins:
             return False
         self._retry.run(lambda: self._advance(key, document))
@@ -142,7 +144,8 @@ class GitRefStore:
             return
         commit = self._write({PINS_FILE: files[PINS_FILE], RECORD_FILE: record}, (tip,), f"stagepin: build record of {key.scope}")
         if not self._git.advance_ref(_ref(key), commit):
-            raise Unavailable(f"expected to move {_ref(key)} on {self._git.name} forward, found that another job was first")
+            message = f"expected to move refs/{_ref(key)} on {self._git.name} forward, found that another job was first"
+            raise Unavailable(message, hint="run the job again")
 
     def _write(self, files: Mapping[str, str], parents: tuple[str, ...], message: str) -> str:
         return self._git.write_commit(self._git.write_tree(files), parents, message)
@@ -166,17 +169,22 @@ class GitRefStore:
         data = self._git.find_blob(files[name])
         if data is None:
             raise self._lagging(key)
-        if len(data) > LARGEST_DOCUMENT:
-            raise DocumentError(f"expected a {name} of at most {LARGEST_DOCUMENT} bytes, found {len(data)}")
+        _expect_small(data, name, Location(f"{self._git.name} refs/{_ref(key)}"))
         return data
 
     def _files(self, commit: str) -> Mapping[str, str] | None:
         tree = self._git.find_tree(commit)
         return None if tree is None else self._git.find_files(tree)
 
-    def _lagging(self, key: ScopeKey) -> Unavailable:
-        message = f"expected to read what refs/{_ref(key)} on {self._git.name} names, found it not there yet"
+    def _lagging(self, key: ScopeKey, message: str = "") -> Unavailable:
+        message = message or f"expected to read what refs/{_ref(key)} on {self._git.name} names, found it not there yet"
         return Unavailable(message, hint="GitHub's replicas lag behind each other; run the job again")
+
+
+def _expect_small(data: bytes, name: str, where: Location) -> None:
+    if len(data) > LARGEST_DOCUMENT:
+        message = f"expected a {name} of at most {LARGEST_DOCUMENT} bytes, found {len(data)}"
+        raise DocumentError(message, hint="split the configuration into several projects, or delete what somebody else wrote", where=where)
 
 
 def _ref(key: ScopeKey) -> str:
