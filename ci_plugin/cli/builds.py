@@ -100,7 +100,7 @@ class Build:
     def _record(self, built: Sequence[BuiltImage]) -> int:
         session = self._session
         record = make_record(built, self._plan, self._pins, session.asking, session.repository, published=session.repository is not None)
-        kept = keep_record(record, self._adopted.document, session.asking, session.workspace, session.pin_store)
+        kept = keep_record(record, self._adopted.document, session.asking, session.workspace, session.record_store)
         if kept:
             session.console.event(kept)
         self._tell(record, any(image.seconds for image in built))

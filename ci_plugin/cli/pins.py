@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
 from ci_plugin.cli.wiring import TOOL, ProjectSession, ScopedSession
 from ci_plugin.config.model import DockerfileImage, ExternalBase, Image
-from ci_plugin.config.references import list_references
 from ci_plugin.config.platforms import choose_platforms
+from ci_plugin.config.references import list_references
+from ci_plugin.config.registries import check_allowed
+from ci_plugin.errors import InputError, Location
 from ci_plugin.services.pinning import Adopted, Asking, PinPolicy, adopt_or_create, get_pins
+from ci_plugin.services.resolving import Patience
+from ci_plugin.values.reference import Reference, Repository, parse_repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +31,17 @@ PLAIN_REQUEST = PinRequest()
 
 def pin_once(session: ProjectSession, request: PinRequest = PLAIN_REQUEST) -> Adopted:
     """Adopt the scope's pins or make them, and say which, where they are kept and what that place promises."""
-    configuration = session.configuration
+    configuration, settings = session.configuration, session.settings
     references = list_references(configuration, session.source, lambda image: choose_platforms(image, session.platforms))
+    keep = _keep(session, request)
+    check_registries(session, ((use.reference, use.location) for use in references), keep)
+    policy = PinPolicy(
+        locked=request.locked,
+        max_age=request.max_age or settings.max_age,
+        publish=session.may_publish,
+        keep=keep,
+        patience=Patience(settings.platform_wait_seconds, session.console.event),
+    )
     adopted = adopt_or_create(
         session.asking,
         references,
@@ -37,17 +51,49 @@ def pin_once(session: ProjectSession, request: PinRequest = PLAIN_REQUEST) -> Ad
         store=session.pin_store,
         registry=session.registry,
         clock=session.clock,
-        policy=PinPolicy(locked=request.locked),
+        policy=policy,
     )
     _tell(session, adopted)
+    _tell_keep(session, adopted, keep)
     return adopted
 
 
 def need_pins(session: ScopedSession, asking: Asking | None = None) -> Adopted:
-    """The scope's pins, from the workspace or the stages storage. Raises DocumentError with the fix where there are none."""
+    """The scope's pins, from the workspace or the stages storage. Raises DocumentError with the fix where there are none.
+
+    Raises ConfigError for pins of a registry the settings do not allow; who asks no upstream registry (``verify``) uses ``read_pins``.
+    """
+    adopted = read_pins(session, asking)
+    check_registries(session, ((pin.reference, pin.place) for pin in adopted.pins.pins), adopted.pins.keep)
+    return adopted
+
+
+def read_pins(session: ScopedSession, asking: Asking | None = None) -> Adopted:
+    """As ``need_pins``, whatever registries the pins name."""
     adopted = get_pins(asking or session.asking, session.workspace, session.pin_store, session.clock)
     session.console.event(f"pins of {adopted.pins.scope} from {adopted.source}", pins=len(adopted.pins.pins))
+    _tell_fork(session, adopted)
     return adopted
+
+
+def check_registries(session: ScopedSession, places: Iterable[tuple[Reference, Location | None]], keep: Repository | None = None) -> None:
+    """Raise ConfigError for references outside the registries the settings allow; our own repositories need no entry."""
+    if session.settings.allowed is not None:
+        own = (session.repository if session.has_repository else None, keep)
+        check_allowed(places, session.settings.allowed, [repository for repository in own if repository])
+
+
+def _keep(session: ScopedSession, request: PinRequest) -> Repository | None:
+    if request.keep is not None:
+        try:
+            return parse_repository(request.keep)
+        except ValueError as error:
+            raise InputError(str(error), hint="correct --keep, such as registry.example.com/group/bases") from None
+    keep = session.settings.keep
+    if keep is None or not session.context.fork:
+        return keep
+    session.console.event(f"no copies are made in {keep}: this job runs the code of the fork {session.context.fork}")
+    return None
 
 
 def describe_base(image: Image) -> str:
@@ -70,9 +116,15 @@ def _tell(session: ProjectSession, adopted: Adopted) -> None:
     for pin in adopted.pins.pins:
         if pin.digest is None:
             console.warning(f"{pin.reference} is not pinned (only a stage that must be built on it will stop): {pin.reason}")
+    _tell_fork(session, adopted)
     if store is not None and adopted.source == "workspace":
         # Nobody asked the store: a job that has the pin file makes no request.
         console.detail(f"whether the {store.name} holds them too was not asked")
+    elif store is not None and adopted.source == "resolved" and not session.may_publish:
+        console.warning(
+            f"this job runs the code of the fork {session.context.fork}, which reads the {store.name} and writes nothing there: the pins "
+            "are kept in the workspace alone; hand .stagepin/pins.json on as a CI artifact, or name a repository of the fork's own (--repo)"
+        )
     elif store is not None:
         console.event(f"kept in the workspace and in the {store.name}")
         console.detail(store.guarantee)
@@ -81,3 +133,14 @@ def _tell(session: ProjectSession, adopted: Adopted) -> None:
             "no repository is set, so the pins are kept in the workspace alone: hand .stagepin/pins.json on as a CI artifact; "
             "a job that lacks it stops, and a second pin job would pin anew"
         )
+
+
+def _tell_fork(session: ScopedSession, adopted: Adopted) -> None:
+    if adopted.pins.fork:
+        session.console.warning(f"these pins were made by the code of the fork {adopted.pins.fork}: nothing of them may be deployed")
+
+
+def _tell_keep(session: ScopedSession, adopted: Adopted, asked: Repository | None) -> None:
+    if asked is not None and adopted.pins.keep != asked:
+        holds = f"their copies are in {adopted.pins.keep}" if adopted.pins.keep else "no copies are made of them"
+        session.console.warning(f"the pins of {adopted.pins.scope} were made without --keep {asked}, and stay as they are: {holds}")

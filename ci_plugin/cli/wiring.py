@@ -165,7 +165,12 @@ class Session:
 
         settings = self.settings
         ca_file = str(self.directory / settings.ca_file) if settings.ca_file else None
-        return RegistryClient(self.credentials, clock=self.clock, insecure=settings.insecure, ca_file=ca_file)
+        client = RegistryClient(self.credentials, clock=self.clock, insecure=settings.insecure, ca_file=ca_file)
+        if not settings.mirrors:
+            return client
+        from ci_plugin.registry.mirrors import MirroredRegistry
+
+        return MirroredRegistry(client, settings.mirrors)
 
     @cached_property
     def engine(self) -> Engine:
@@ -225,6 +230,20 @@ class ScopedSession(Session):
                 raise
             return False
 
+    @property
+    def may_publish(self) -> bool:
+        """Whether pins and record may be written where later jobs read them.
+
+        The job of a fork's code writes where the command line or the environment says so: what that code's own settings file says, or what
+        the forge has as the project's repository, is the project's.
+        """
+        return not self.context.fork or bool(self.scope_options.repo or self.scope_options.store)
+
+    @property
+    def record_store(self) -> PinStore | None:
+        """Where the build record is filed for later jobs."""
+        return self.pin_store if self.may_publish else None
+
     @cached_property
     def asking(self) -> Asking:
         """Who asks: identity, scope, commit."""
@@ -235,7 +254,14 @@ class ScopedSession(Session):
         identity = (self._find_project() if by_name and not scope.is_local else None) or pipeline_identity(
             self.context, self.checkout.remote_name() if self.checkout else ""
         )
-        return Asking(ScopeKey(identity, scope), commit or self.tree.commit, by_name, checksum=self.scope_options.pin_checksum)
+        return Asking(
+            ScopeKey(identity, scope),
+            commit or self.tree.commit,
+            by_name,
+            checksum=self.scope_options.pin_checksum,
+            # At a desk a scope is asked for by name: whose pins they are is said, not refused.
+            fork=None if by_name else self.context.fork,
+        )
 
     def _find_project(self) -> PipelineId | None:
         """Outside CI: the identity CI has, as the chosen store knows it by the address this clone came from."""
@@ -308,7 +334,12 @@ class ScopedSession(Session):
             return LocalStagesStorage(self.tree.remote_name(), self.engine)
         from ci_plugin.registry.stages_storage import RegistryStagesStorage
 
-        return RegistryStagesStorage(self.repository, self.registry, self.engine)
+        stored = RegistryStagesStorage(self.repository, self.registry, self.engine)
+        if not self.context.fork or self.scope_options.repo:
+            return stored
+        from ci_plugin.registry.read_only import ReadOnlyStagesStorage
+
+        return ReadOnlyStagesStorage(stored, self.context.fork)
 
 
 class ProjectSession(ScopedSession):

@@ -8,14 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ci_plugin.config.sections import Problems
-from ci_plugin.errors import ConfigError
-from ci_plugin.values.reference import Repository, parse_repository
-
-if TYPE_CHECKING:
-    from ci_plugin.config.references import ConfigReference
+from ci_plugin.errors import ConfigError, Location
+from ci_plugin.values.reference import Reference, Repository, parse_repository
 
 _PROBE = "a/a"
 """Two parts: Docker Hub puts ``library/`` before one."""
@@ -50,16 +46,19 @@ def parse_registry_prefix(text: str) -> RegistryPrefix:
     return RegistryPrefix(place.registry, place.path.removesuffix(_PROBE).removesuffix("/"))
 
 
-def check_allowed(uses: Iterable[ConfigReference], allowed: Sequence[RegistryPrefix], own: Collection[Repository]) -> None:
+def check_allowed(
+    places: Iterable[tuple[Reference, Location | None]], allowed: Sequence[RegistryPrefix], own: Collection[Repository]
+) -> None:
     """Raise one ConfigError that names every reference outside the allowed registries; ``own`` repositories need no entry."""
     problems = Problems()
-    for use in uses:
+    for reference, where in places:
         with problems.collect():
-            if use.reference.repository not in own and not is_allowed(use.reference.repository, allowed):
+            if reference.repository not in own and not is_allowed(reference.repository, allowed):
+                names = ", ".join(map(str, allowed)) or "none"
                 raise ConfigError(
-                    f"expected an image of {describe(allowed)}, found {use.reference}",
+                    f"expected an image of one of the allowed registries ({names}), found {reference}",
                     hint="use an image from there, or add its registry to `registries: allow:` in .stagepin.yaml",
-                    where=use.location,
+                    where=where,
                 )
     problems.raise_first()
 
@@ -67,8 +66,3 @@ def check_allowed(uses: Iterable[ConfigReference], allowed: Sequence[RegistryPre
 def is_allowed(repository: Repository, allowed: Iterable[RegistryPrefix]) -> bool:
     """Whether one of the prefixes holds the repository."""
     return any(prefix.holds(repository) for prefix in allowed)
-
-
-def describe(allowed: Sequence[RegistryPrefix]) -> str:
-    """The list for messages."""
-    return f"one of the allowed registries ({', '.join(map(str, allowed)) or 'none'})"

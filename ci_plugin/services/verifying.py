@@ -23,6 +23,7 @@ from ci_plugin.values.reference import Reference, Repository, parse_reference
 
 _GONE_HINT = "it was deleted or garbage-collected: build again in this scope, it gets the same bases"
 RULES = {
+    "pins-fork": "the pins are of the project's own code, not of a fork's",
     "record-pins": "the build record names this pin file by its checksum",
     "record-commit": "the build record is of the commit that is deployed",
     "record-published": "the build record's images are in its registry repository, and that is the one this job names",
@@ -40,13 +41,16 @@ RULES = {
 class Expected:
     """What the deploy job knows by itself: its commit and the repository it names (None to take the record's), and the pins.
 
-    ``signatures``: with ``--recompute`` those of this checkout, by image name.
+    ``signatures``: with ``--recompute`` those of this checkout, by image name. ``fork``: the fork whose code started this job, whatever the
+    pins say: they may be forged by it. ``allows_fork``: what a fork's code made may ship.
     """
 
     commit: str | None
     repository: Repository | None
     pins: PinSet
     signatures: Mapping[str, str] | None = None
+    fork: str = ""
+    allows_fork: bool = False
 
 
 def verify(
@@ -59,6 +63,11 @@ def verify(
 def _verify(
     record: BuildRecord, images: Mapping[str, ImageRecord], expected: Expected, registry: Registry, where: Location
 ) -> Iterator[Finding]:
+    fork = expected.pins.fork or expected.fork
+    if fork and not expected.allows_fork:
+        hint = "deploy from a pipeline of the project's own code, or say --allow-fork where what a fork made may ship"
+        yield _error("pins-fork", f"expected pins of the project's own code, found those of the fork {fork}", None, hint)
+        return  # what a fork's code wrote is not followed to wherever it points
     checksum = pin_checksum(expected.pins)
     if record.pins != checksum:
         yield _error(

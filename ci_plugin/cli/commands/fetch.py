@@ -20,7 +20,8 @@ from ci_plugin.services.pinning import fetch_pins
 @click.pass_obj
 def command(session: Session, scope: ScopeOptions) -> int:
     run = ScopedSession(session, scope)
-    asking = replace(run.asking, any_commit=run.scope_options.is_scope_from_command_line)
+    # Bringing a fork's pins is not using them: the command that uses them says no.
+    asking = replace(run.asking, any_commit=run.scope_options.is_scope_from_command_line, fork=None)
     store = run.pin_store
     pins = fetch_pins(asking, run.workspace, store).pins
     run.console.event(f"pins of {pins.scope} fetched to {run.workspace.pins_path}")

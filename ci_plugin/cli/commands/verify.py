@@ -11,8 +11,8 @@ import click
 
 from ci_plugin.cli.options import ProjectOptions, ScopeOptions, project_options, scope_options
 from ci_plugin.cli.outputs import as_json, image_references, write_outputs, write_summary
-from ci_plugin.cli.pins import need_pins
-from ci_plugin.cli.wiring import ProjectSession, Session
+from ci_plugin.cli.pins import check_registries, read_pins
+from ci_plugin.cli.wiring import ProjectSession, ScopedSession, Session
 from ci_plugin.conveyor.plan import make_plan
 from ci_plugin.errors import InputError
 from ci_plugin.forge.workspace import write_whole
@@ -22,7 +22,7 @@ from ci_plugin.records.record_file import record_checksum
 from ci_plugin.reports.ci_outputs import env_file as format_env_file
 from ci_plugin.reports.findings import findings_document, format_findings
 from ci_plugin.reports.tables import format_table
-from ci_plugin.services.fetching import get_record
+from ci_plugin.services.fetching import FoundRecord, get_record
 from ci_plugin.services.verifying import Expected, verify
 from ci_plugin.values.pipeline import parse_commit
 
@@ -33,6 +33,7 @@ from ci_plugin.values.pipeline import parse_commit
 @project_options
 @click.option("--commit", metavar="ID", help="The commit the record must be of, instead of this checkout's.")
 @click.option("--recompute", is_flag=True, help="Also compute this checkout's stage signatures and compare.")
+@click.option("--allow-fork", is_flag=True, help="Let pins pass that a fork's code made.")
 @click.option("--env-file", metavar="FILE", help="Write STAGEPIN_IMAGE_<NAME>=repository@digest lines.")
 @click.option("--format", "format_", type=click.Choice(["text", "json"]), default="text", help="How findings are written to stdout.")
 @click.pass_obj
@@ -43,14 +44,17 @@ def command(
     images: tuple[str, ...],
     commit: str | None,
     recompute: bool,
+    allow_fork: bool,
     env_file: str | None,
     format_: str,
 ) -> int:
     run = ProjectSession(session, scope, project)
     commit = _full_commit(commit)
     asking = run.asking
-    asking = replace(asking, commit=commit or asking.commit, any_commit=commit is None and run.scope_options.is_scope_from_command_line)
-    pins = need_pins(run, asking).pins
+    any_commit = commit is None and run.scope_options.is_scope_from_command_line
+    # A fork's pins are a finding here, not an error; and no registry they name is asked.
+    asking = replace(asking, commit=commit or asking.commit, any_commit=any_commit, fork=None)
+    pins = read_pins(run, asking).pins
     found = get_record(asking, run.workspace, run.pin_store, whole=not images)
     selected = found.record.select(images, found.where)
     expected = Expected(
@@ -58,7 +62,10 @@ def command(
         repository=run.repository if run.is_repository_named else None,
         pins=pins,
         signatures=_signatures(run, pins, selected) if recompute else None,
+        fork=run.context.fork,
+        allows_fork=allow_fork,
     )
+    _check_repository(run, found)
     findings = verify(found.record, selected, expected, run.registry, found.where)
     references = image_references(selected)
     if env_file and not findings:
@@ -79,6 +86,13 @@ def command(
     )
     write_summary(run, "stagepin verify: " + ("refused" if findings else "verified"), found.record, selected)
     return 1 if findings else 0
+
+
+def _check_repository(run: ScopedSession, found: FoundRecord) -> None:
+    """A record may name any repository: with a list of allowed registries this job is not led elsewhere."""
+    repository = found.record.repository
+    if repository is not None:
+        check_registries(run, [(repository.tagged("any"), found.where)])
 
 
 def _full_commit(text: str | None) -> str | None:

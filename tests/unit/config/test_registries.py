@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ci_plugin.config.references import ConfigReference
 from ci_plugin.config.registries import RegistryPrefix, check_allowed, parse_registry_prefix
 from ci_plugin.errors import ConfigError, Location
-from ci_plugin.values.reference import Repository, parse_reference, parse_repository
+from ci_plugin.values.reference import Reference, Repository, parse_reference, parse_repository
 
 
 @pytest.mark.parametrize(
@@ -37,8 +36,8 @@ def test_what_is_no_prefix_is_refused(text: str) -> None:
         parse_registry_prefix(text)
 
 
-def use(text: str, line: int) -> ConfigReference:
-    return ConfigReference(parse_reference(text), "from", "app", Location("Dockerfile", line), True, None)
+def use(text: str, line: int) -> tuple[Reference, Location]:
+    return parse_reference(text), Location("Dockerfile", line)
 
 
 def test_every_reference_outside_is_named_at_its_line() -> None:
