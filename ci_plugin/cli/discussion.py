@@ -5,9 +5,11 @@ The forge libraries are imported only where a comment is asked for.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ci_plugin.errors import InputError
+from ci_plugin.errors import InputError, Location
 
 if TYPE_CHECKING:
     from ci_plugin.forge.access import ForgeAccess
@@ -33,12 +35,24 @@ def get_change_request(context: CiContext) -> int:
     return context.change_request
 
 
-def open_discussion(access: ForgeAccess, number: int) -> Discussion:
-    """The comments of the merge or pull request of that number."""
+def open_discussion(access: ForgeAccess, environ: Mapping[str, str], number: int) -> Discussion:
+    """The comments of the merge or pull request of that number. Raises InputError where the forge's library is not installed."""
     if access.forge == "github":
         from ci_plugin.forge.github import GitHub
 
         return GitHub(access).discussion(number)
     from ci_plugin.forge.gitlab import GitLab
 
-    return GitLab(access).discussion(number)
+    return GitLab(replace(access, project=_target_project(access, environ))).discussion(number)
+
+
+def _target_project(access: ForgeAccess, environ: Mapping[str, str]) -> str:
+    """The merge request's number counts in the project it goes to; in a fork's pipeline that is not the project that runs the job."""
+    target = environ.get("CI_MERGE_REQUEST_PROJECT_ID") or access.project
+    if not (target.isdecimal() and target.isascii()):
+        raise InputError(
+            f"expected a number, found {target[:100]!r} in CI_MERGE_REQUEST_PROJECT_ID",
+            hint="CI_MERGE_REQUEST_PROJECT_ID is set by the forge; do not override it",
+            where=Location("$CI_MERGE_REQUEST_PROJECT_ID"),
+        )
+    return target

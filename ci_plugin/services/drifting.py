@@ -14,11 +14,13 @@ from ci_plugin.config.references import ConfigReference
 from ci_plugin.conveyor.plan import Plan, PlannedImage
 from ci_plugin.errors import Bug, StagepinError, Unavailable
 from ci_plugin.pins.drift import Drift, DriftReport
+from ci_plugin.pins.pin_file import parse_pin_file
 from ci_plugin.pins.pin_set import Pin, PinSet
 from ci_plugin.ports import Clock, Discussion, Registry, Workspace
 from ci_plugin.threads import thread_pool
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.manifest import Descriptor
+from ci_plugin.values.pipeline import Scope
 from ci_plugin.values.platform import Platform
 from ci_plugin.values.reference import Reference
 
@@ -30,9 +32,13 @@ Planning = Callable[[PinSet, Collection[str]], Plan]
 
 @dataclass(frozen=True, slots=True)
 class ReadOnly:
-    """A ``ports.Workspace`` that is read and left as it is: pins that the store has are not put into it."""
+    """A ``ports.Workspace`` that is read and left as it is: pins that the store has are not put into it.
+
+    ``scope``: the one that was asked for by name, if any; a laptop's own pins are then passed over, and not refused as another job's.
+    """
 
     workspace: Workspace
+    scope: Scope | None = None
 
     @property
     def pins_path(self) -> Path:
@@ -45,8 +51,11 @@ class ReadOnly:
         return self.workspace.record_path
 
     def read_pins(self) -> bytes | None:
-        """The pin file's bytes, or None."""
-        return self.workspace.read_pins()
+        """The pin file's bytes, or None; None too where it is of another scope than the one asked for by name."""
+        data = self.workspace.read_pins()
+        if data is None or self.scope is None:
+            return data
+        return data if parse_pin_file(data, str(self.pins_path)).scope == self.scope else None
 
     def read_record(self) -> bytes | None:
         """The build record's bytes, or None."""

@@ -19,6 +19,7 @@ from ci_plugin.conveyor.plan import make_plan
 from ci_plugin.errors import AccessDenied, AnswerIsNo, InputError
 from ci_plugin.pins.drift import DriftReport
 from ci_plugin.pins.pin_set import PinSet
+from ci_plugin.ports import Discussion
 from ci_plugin.reports.drift import drift_document, drift_markdown, drift_marker, format_drift
 from ci_plugin.retry import RetryPolicy
 from ci_plugin.services.drifting import ReadOnly, announce, find_drift, with_stages
@@ -44,21 +45,28 @@ _MOST_NAMED = 5
 def command(session: Session, scope: ScopeOptions, project: ProjectOptions, comment: bool, fail: bool, format_: str) -> int:
     run = ProjectSession(session, scope, project)
     # Before any registry is asked: a job that cannot do what it was told should hear it at once.
-    number = get_change_request(run.context) if comment else None
+    discussion = _open_discussion(run) if comment else None
     report = _name_stages(run, find_drift(_read_pins(run), run.registry, run.clock))
     run.console.result(_FORMATS[format_](report))
     write_outputs(run, {"drift": "true" if report.that_matter else "false"})
     append_summary(run, lambda: drift_markdown(report))
-    if number is not None:
-        _comment(run, report, number)
+    if discussion is not None:
+        _comment(run, report, discussion)
     if fail and report.that_matter:
         raise _refusal(report)
     return 0
 
 
+def _open_discussion(run: ProjectSession) -> Discussion:
+    number = get_change_request(run.context)
+    return open_discussion(run.forge_access, run.environ, number)
+
+
 def _read_pins(run: ProjectSession) -> PinSet:
-    asking = replace(run.asking, any_commit=run.scope_options.is_scope_from_command_line)
-    adopted = get_pins(asking, ReadOnly(run.workspace), run.pin_store, run.clock)
+    is_named = run.scope_options.is_scope_from_command_line
+    asking = replace(run.asking, any_commit=is_named)
+    workspace = ReadOnly(run.workspace, asking.key.scope if is_named else None)
+    adopted = get_pins(asking, workspace, run.pin_store, run.clock)
     run.console.event(f"pins of {adopted.pins.scope} from {adopted.source}", pins=len(adopted.pins.pins))
     return adopted.pins
 
@@ -78,16 +86,14 @@ def _name_stages(run: ProjectSession, report: DriftReport) -> DriftReport:
         return report
 
 
-def _comment(run: ProjectSession, report: DriftReport, number: int) -> None:
-    access = run.forge_access
+def _comment(run: ProjectSession, report: DriftReport, discussion: Discussion) -> None:
     marker = drift_marker(run.asking.key.pipeline, _directory(run), run.options.config)
     body = run.redactor.redact(drift_markdown(report, marker))
-    discussion = open_discussion(access, number)
     try:
         # Safe to repeat as a whole: the comment is found by its marker, also when the answer to writing it was lost.
         address = RetryPolicy(run.clock.sleep).run(lambda: announce(report, discussion, marker, body))
     except AccessDenied as error:
-        run.console.warning(f"the comment was not written: {error.message}; {COMMENT_RIGHTS[access.forge]}")
+        run.console.warning(f"the comment was not written: {error.message}; {COMMENT_RIGHTS[run.forge_access.forge]}")
         return
     run.console.event(f"comment written: {address}" if address else "nothing moved and no earlier comment to update: none written")
 
