@@ -43,7 +43,7 @@ def parse_pin_file(data: bytes, file: str) -> PinSet:
         images=tuple(item.text() for item in top["images"].items()),
         pins=_parse_pins(top["pins"].items()),
         keep=optional["keep"].parse(parse_repository) if "keep" in optional else None,
-        fork=optional["fork"].text() if "fork" in optional else "",
+        fork=_parse_fork(optional["fork"]) if "fork" in optional else "",
     )
 
 
@@ -75,6 +75,12 @@ def _pin_body(pin: Pin) -> dict[str, object]:
         "resolvedAt": format_time(pin.resolved_at),
         "origin": [{"kind": place.kind, "image": place.image, "file": place.file, "line": place.line} for place in pin.origin],
     }
+
+
+def _parse_fork(node: Node) -> str:
+    if not node.text():
+        raise node.error("the name of a project")
+    return node.text()
 
 
 def _parse_pins(nodes: Sequence[Node]) -> tuple[Pin, ...]:

@@ -7,16 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from ci_plugin.errors import DocumentError, InputError, Location
+from ci_plugin.errors import AnswerIsNo, DocumentError, InputError, Location
 from ci_plugin.pins.pin_file import format_pin_file, parse_pin_file, pin_checksum
 from ci_plugin.pins.pin_set import ORIGIN_KINDS, PinSet
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.document import seal
 from ci_plugin.values.pipeline import PipelineId, Scope, ScopeKey
 from ci_plugin.values.platform import DEFAULT_PLATFORM, parse_platform
-from ci_plugin.values.reference import parse_reference
+from ci_plugin.values.reference import parse_reference, parse_repository
 
-DATA = (Path(__file__).parents[2] / "data" / "documents" / "pins-1.json").read_bytes()
+DOCUMENTS = Path(__file__).parents[2] / "data" / "documents"
+DATA = (DOCUMENTS / "pins-1.json").read_bytes()
 FILE = ".stagepin/pins.json"
 WHERE = Location(FILE)
 PINS = parse_pin_file(DATA, FILE)
@@ -25,6 +26,15 @@ PINS = parse_pin_file(DATA, FILE)
 def test_a_pin_file_of_version_1_stays_readable_for_ever_and_is_written_as_it_was() -> None:
     assert format_pin_file(PINS) == DATA
     assert pin_checksum(PINS) == json.loads(DATA)["checksum"]
+
+
+def test_what_a_fork_pinned_and_where_copies_are_stands_in_the_file_only_where_there_is_something_to_say() -> None:
+    data = (DOCUMENTS / "pins-1-fork.json").read_bytes()
+    pins = parse_pin_file(data, FILE)
+    assert (pins.fork, pins.keep) == ("mallory/app", parse_repository("registry.example.com/mallory/bases"))
+    assert format_pin_file(pins) == data
+    assert pins == replace(PINS, fork=pins.fork, keep=pins.keep)
+    assert pin_checksum(pins) not in (pin_checksum(PINS), pin_checksum(replace(pins, fork=""))), "the checksum covers both"
 
 
 def test_the_document_has_the_keys_that_are_published() -> None:
@@ -69,6 +79,9 @@ def changed(*path: str | int, to: object) -> bytes:
         (changed("pins", 0, "size", to=-1), "expected a whole number from 0 at pins[0].size, found -1"),
         (changed("pins", 0, "origin", 1, "line", to=0), "expected a line from 1 at pins[0].origin[1].line, found 0"),
         (changed("pins", 0, "origin", 1, "kind", to="to"), f"expected one of {', '.join(ORIGIN_KINDS)} at pins[0].origin[1].kind"),
+        (changed("fork", to=""), 'expected the name of a project at fork, found ""'),
+        (changed("fork", to=None), "expected text at fork, found nothing"),
+        (changed("keep", to="registry.example.com/bases:1"), "expected a repository without tag or digest at keep"),
         (changed("more", to=1), "expected only the keys schemaVersion, tool, scope"),
     ],
 )
@@ -193,3 +206,45 @@ def test_a_local_set_is_adopted_for_24_hours_and_others_for_ever() -> None:
     assert not local.is_expired(local.created_at + day)
     assert local.is_expired(local.created_at + day + second)
     assert not PINS.is_expired(PINS.created_at + 1000 * day)
+
+
+def test_a_local_set_from_the_future_is_expired_and_clocks_may_differ_by_minutes() -> None:
+    local: PinSet = replace(PINS, scope=Scope("local"))
+    assert not local.is_expired(local.created_at - timedelta(minutes=5))
+    assert local.is_expired(local.created_at - timedelta(minutes=5, seconds=1))
+    assert not PINS.is_expired(PINS.created_at - timedelta(days=365))
+
+
+def test_a_set_is_as_old_as_the_limit_and_not_older() -> None:
+    limit = timedelta(hours=12)
+    PINS.check_age(limit, PINS.created_at + limit, WHERE)
+    PINS.check_age(limit, PINS.created_at - timedelta(minutes=5), WHERE)
+    with pytest.raises(AnswerIsNo) as caught:
+        PINS.check_age(limit, PINS.created_at + limit + timedelta(hours=1), WHERE)
+    created = json.loads(DATA)["createdAt"]
+    assert caught.value.message == f"expected the pins of pipeline:1001 to be at most 12h old, found them 13h old ({created})"
+    assert caught.value.hint == "run a new pipeline, which pins anew; --max-age and `maxAge` in .stagepin.yaml set the limit"
+    assert (caught.value.where, caught.value.exit_code) == (WHERE, 1)
+
+
+def test_a_set_from_the_future_has_no_age() -> None:
+    with pytest.raises(AnswerIsNo) as caught:
+        replace(PINS, scope=Scope("train")).check_age(timedelta(days=400), PINS.created_at - timedelta(days=365), WHERE)
+    assert "found them created 365d in the future, by this machine's clock (" in caught.value.message
+    assert caught.value.hint.startswith("pin in a new scope (--scope); ")
+
+
+def test_a_forks_set_is_adopted_by_that_forks_jobs_alone() -> None:
+    theirs = replace(PINS, fork="mallory/app")
+    theirs.check_fork("mallory/app", WHERE)
+    PINS.check_fork("", WHERE)
+    PINS.check_fork("mallory/app", WHERE)
+    for fork in ("", "eve/app", "unknown"):
+        with pytest.raises(DocumentError) as caught:
+            theirs.check_fork(fork, WHERE)
+        assert caught.value.message == (
+            "expected pins of the project's own code, found those of the fork mallory/app: its code decided what they are"
+        )
+        assert caught.value.hint == (
+            "take the CI artifact of this project's own pin job, or pin in a new scope; a fork's pins stay in the fork's jobs"
+        )

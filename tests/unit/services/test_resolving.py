@@ -10,12 +10,12 @@ import pytest
 from ci_plugin.config.references import ConfigReference
 from ci_plugin.errors import AccessDenied, ConfigError, InputError, Location, StagepinError, Unavailable
 from ci_plugin.pins.pin_set import Pin
-from ci_plugin.services.resolving import resolve_pins
+from ci_plugin.services.resolving import Patience, resolve_pins
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.platform import DEFAULT_PLATFORM, Platform, parse_platform
 from ci_plugin.values.reference import Reference, parse_reference
 from tests.fakes.clock import FakeClock
-from tests.fakes.registry import OCI_MANIFEST, FakeRegistry
+from tests.fakes.registry import OCI_MANIFEST, FakeRegistry, Request
 from tests.fakes.registry_client import make_client
 
 ARM = parse_platform("linux/arm64")
@@ -123,6 +123,98 @@ class TestIndexes:
         error = error_of(use(reference(registry)))
         assert isinstance(error, Unavailable)
         assert error.message == f"expected {reference(registry).at(digest)} to be there, found it absent right after it was resolved"
+
+
+class TestPatience:
+    """An index is often pushed before the last platform's image is in it."""
+
+    def pin(self, registry: FakeRegistry, seconds: float, *uses: ConfigReference) -> tuple[Pin, ...]:
+        self.clock, self.told = FakeClock(), list[str]()
+        return resolve_pins(uses, make_client(), self.clock, Patience(seconds, self.told.append))
+
+    def index(self, registry: FakeRegistry, name: str, *platforms: str) -> Digest:
+        children = {platform: registry.put_image(name, platform=platform) for platform in platforms}
+        return registry.put_index(name, "latest", children)
+
+    def complete_after(self, registry: FakeRegistry, heads: int, *names: str) -> None:
+        """Each index gets its second platform when it was asked for that often."""
+
+        def on_request(request: Request) -> None:
+            for name in names:
+                if registry.count("HEAD", f"/{name}/") > heads:
+                    self.index(registry, name, "linux/amd64", "linux/arm64")
+
+        registry.on_request = on_request
+
+    def test_an_index_that_is_being_completed_is_waited_for_and_people_are_told_once(self, registry: FakeRegistry) -> None:
+        first = self.index(registry, "base/alpine", "linux/amd64")
+        self.complete_after(registry, 3, "base/alpine")
+        (pin,) = self.pin(registry, 10, use(reference(registry), platform=ARM))
+        assert list(pin.platforms) == [ARM]
+        assert pin.digest not in (first, None)
+        assert str(pin.digest) == registry.tags["base/alpine", "latest"]
+        assert self.clock.slept == [1, 2, 4]
+        assert self.told == [f"{reference(registry)} has no linux/arm64 yet: asking again for up to 10 s"]
+        assert registry.count("HEAD") == 4
+        assert registry.count("GET") == 4
+
+    def test_the_wait_is_bounded_for_all_of_them_together_and_then_says_what_there_is(self, registry: FakeRegistry) -> None:
+        names = ("base/a", "base/b", "base/c")
+        for name in names:
+            self.index(registry, name, "linux/amd64")
+        with pytest.raises(InputError) as caught:
+            self.pin(registry, 10, *(use(reference(registry, name), platform=ARM) for name in names))
+        expected = f"expected {reference(registry, 'base/a')} for linux/arm64, found it for linux/amd64 (10 s later still)"
+        assert caught.value.message == expected
+        assert caught.value.where == WHERE
+        assert self.clock.slept == [1, 2, 4, 3]
+        assert len(self.told) == 1
+        assert all(str(reference(registry, name)) in self.told[0] for name in names)
+
+    def test_what_is_complete_is_not_asked_again(self, registry: FakeRegistry) -> None:
+        self.index(registry, "base/a", "linux/amd64", "linux/arm64")
+        self.index(registry, "base/b", "linux/amd64")
+        self.complete_after(registry, 1, "base/b")
+        pins = self.pin(registry, 10, *(use(reference(registry, name), platform=ARM) for name in ("base/a", "base/b")))
+        assert [str(pin.reference) for pin in pins] == [str(reference(registry, name)) for name in ("base/a", "base/b")]
+        assert (registry.count(path="/base/a/"), self.clock.slept) == (2, [1])
+
+    def test_without_patience_or_for_a_single_manifest_nobody_waits(self, registry: FakeRegistry) -> None:
+        self.index(registry, "base/alpine", "linux/amd64")
+        with pytest.raises(InputError, match=r"found it for linux/amd64$"):
+            self.pin(registry, 0, use(reference(registry), platform=ARM))
+        assert (self.clock.slept, self.told) == ([], [])
+        registry.put_image("base/one", "latest", platform="linux/s390x")
+        wanted = reference(registry, "base/one")
+        with pytest.raises(InputError, match=r"found it for linux/s390x$"):
+            self.pin(registry, 10, use(wanted), use(wanted, platform=ARM))
+        assert (self.clock.slept, self.told) == ([], [])
+
+    def test_an_index_that_goes_away_meanwhile_is_said_to_be_gone(self, registry: FakeRegistry) -> None:
+        digest = self.index(registry, "base/alpine", "linux/amd64")
+        registry.on_request = lambda request: registry.delete("base/alpine", digest) if registry.count("HEAD") > 1 else None
+        with pytest.raises(ConfigError, match="in its registry, found nothing"):
+            self.pin(registry, 10, use(reference(registry), platform=ARM))
+
+
+def test_one_tag_that_moves_at_every_request_is_one_digest_for_all_who_name_it(registry: FakeRegistry) -> None:
+    built: list[tuple[str, dict[str, Digest]]] = []
+
+    def move(_request: object = None) -> None:
+        seed = str(len(built))
+        children = {name: registry.put_image("base/alpine", platform=name, seed=seed) for name in ("linux/amd64", "linux/arm64")}
+        built.append((str(registry.put_index("base/alpine", "latest", children)), children))
+
+    move()
+    registry.on_request = move
+    wanted = reference(registry)
+    spelled = [parse_reference(f"{registry.address}/{name}") for name in ("base/alpine", "base/alpine:latest")]
+    (pin,) = resolve(use(wanted), *(use(one, image="web", line=9, platform=ARM) for one in spelled))
+    assert len(built) > 2
+    assert pin.platforms == {
+        DEFAULT_PLATFORM: dict(built)[str(pin.digest)]["linux/amd64"],
+        ARM: dict(built)[str(pin.digest)]["linux/arm64"],
+    }
 
 
 class TestManifests:
