@@ -15,9 +15,11 @@ from ci_plugin.records.record_file import record_checksum
 from ci_plugin.reports.tables import format_table
 from ci_plugin.services.building import BuiltImage, Workshop, build_image
 from ci_plugin.services.election import Election
+from ci_plugin.services.keeping import places_of
 from ci_plugin.services.pinning import Adopted
 from ci_plugin.services.recording import keep_record, make_record, require_built, settled
 from ci_plugin.services.scheduler import Outcome, run_graph
+from ci_plugin.values.reference import Reference
 
 
 class Build:
@@ -71,7 +73,17 @@ class Build:
             built_by=BuiltBy(scope.text, session.asking.commit),
             output=self._output,
             stage_built=lambda image, stage, seconds: session.console.event(f"{image}: stage {stage} built in {seconds:.1f} s"),
+            places=self._places,
+            copy_used=lambda pinned, copy: session.console.event(
+                f"base {pinned} is gone from its registry; taken from the copy in {copy.repository}"
+            ),
         )
+
+    def _places(self, pinned: Reference) -> tuple[Reference, ...]:
+        from ci_plugin.registry.mirrors import place_on_mirror
+
+        mirrors = self._session.settings.mirrors.get(pinned.repository.registry, ())
+        return places_of(pinned, [place_on_mirror(pinned, mirror) for mirror in mirrors], self._pins.keep)
 
     def _output(self, image: str, stage: str) -> OutputSink:
         """Lines go to a log file of the stage, and to the console too with -v."""

@@ -114,9 +114,14 @@ def load_dockerfile(image: DockerfileImage, source: CommittedFiles) -> Dockerfil
 
 
 def dockerfile_args(image: DockerfileImage, platform: Platform) -> Mapping[str, str]:
-    """The image's build arguments and what the builder sets by itself for this target platform.
+    """The image's build arguments and what the builder sets by itself for this target platform."""
+    return platform_args(image.build_args, platform)
+
+
+def platform_args(build_args: Mapping[str, str], platform: Platform) -> Mapping[str, str]:
+    """These build arguments over what the builder sets by itself for this target platform.
 
     BUILDPLATFORM and its parts are the engine's own, unknown here: a FROM that names its image by them cannot be told.
     """
     automatic = {"PLATFORM": str(platform), "OS": platform.os, "ARCH": platform.architecture, "VARIANT": platform.variant}
-    return {**{f"TARGET{part}": value for part, value in automatic.items()}, **image.build_args}
+    return {**{f"TARGET{part}": value for part, value in automatic.items()}, **build_args}

@@ -31,7 +31,9 @@ from ci_plugin.services.stage_work.commands import run_commands
 from ci_plugin.services.stage_work.config_change import write_config
 from ci_plugin.services.stage_work.dockerfile import build_dockerfile, open_dockerfile
 from ci_plugin.services.stage_work.opening import OpenBase, open_archive, open_external, open_image, open_scratch
+from ci_plugin.services.stage_work.pulling import Bases, Places, pinned_place_only
 from ci_plugin.values.digest import ImageId
+from ci_plugin.values.reference import Reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,10 @@ class BuiltImage:
     stored: StoredStage
     labels: StageLabels
     seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+def _tell_nobody(_pinned: Reference, _copy: Reference) -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +64,13 @@ class Workshop:
     """Image and stage name → where the lines of its build go."""
     stage_built: Callable[[str, str, float], None]
     """Told image, stage and seconds after every stage."""
+    places: Places = pinned_place_only
+    copy_used: Callable[[Reference, Reference], None] = _tell_nobody
+    """Told once of every base that only a copy still has: what was pinned, and the copy."""
+    bases: Bases = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bases", Bases(self.engine, self.places, self.copy_used))
 
 
 def build_image(planned: PlannedImage, parents: Mapping[str, BuiltImage], workshop: Workshop) -> BuiltImage:
@@ -139,8 +152,8 @@ class _Line:
             case WriteConfig() as work:
                 return write_config(work, self._get_parent(), self._labels(stage), engine)
             case BuildDockerfile() as work:
-                self._base = open_dockerfile(work, engine)
-                return build_dockerfile(work, self._labels(stage), self._planned.platform, engine, self._shop.source, output)
+                self._base, named = open_dockerfile(work, self._shop.bases, self._planned.platform)
+                return build_dockerfile(named, self._labels(stage), self._planned.platform, engine, self._shop.source, output)
             case FromExternal() | FromScratch() | FromArchive() | FromImage() as work:
                 opened = self._open(work, engine)
                 self._base = opened.record
@@ -149,7 +162,7 @@ class _Line:
     def _open(self, work: FromExternal | FromScratch | FromArchive | FromImage, engine: Engine) -> OpenBase:
         match work:
             case FromExternal():
-                return open_external(work, engine)
+                return open_external(work, self._shop.bases, engine)
             case FromScratch():
                 return open_scratch(work, self._planned.platform, engine)
             case FromArchive():

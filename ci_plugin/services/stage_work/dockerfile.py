@@ -4,28 +4,44 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
+from ci_plugin.config.references import platform_args
 from ci_plugin.conveyor.stage import BuildDockerfile
 from ci_plugin.errors import InputError
 from ci_plugin.ports import ContextFile, Engine, EngineImage, OutputSink, SourceTree
 from ci_plugin.records.build_record import BaseRecord, BaseState
-from ci_plugin.services.stage_work.opening import open_external
+from ci_plugin.services.stage_work.opening import external_record
+from ci_plugin.services.stage_work.pulling import Bases
 from ci_plugin.values.platform import Platform
 from ci_plugin.values.reference import Reference
 
 _READS_CONTEXT = re.compile(r"\s*(?:(?:COPY|ADD)\s(?!\s*(?:--\S+\s+)*--from=)|RUN\s+--mount=)", re.IGNORECASE)
 
 
-def open_dockerfile(work: BuildDockerfile, engine: Engine) -> BaseRecord:
-    """Make all references present in the engine, with our credentials and by digest; the record of what the target begins with.
+def open_dockerfile(work: BuildDockerfile, bases: Bases, platform: Platform) -> tuple[BaseRecord, BuildDockerfile]:
+    """Make all references present in the engine, with our credentials and by digest.
 
-    Raises InputError for a base whose ONBUILD reads files of the context: nobody knew of them when the context was chosen.
+    Gives the record of what the target begins with, and the work with the names under which the engine has them. Raises InputError for a
+    base whose ONBUILD reads files of the context: nobody knew of them when the context was chosen.
     """
-    for reference in work.pulled:
-        image = engine.pull(reference)
-        if not work.is_context_whole:
-            _refuse_triggers(reference, image)
-    return open_external(work.base, engine).record if work.base else BaseRecord(None, None, BaseState.SCRATCH, ())
+    pulled = {reference: bases.pull(reference) for reference in work.pulled}
+    if not work.is_context_whole:
+        for reference, base in pulled.items():
+            _refuse_triggers(reference, base.image)
+    record = external_record(work.base, pulled[work.base.pinned].image) if work.base else BaseRecord(None, None, BaseState.SCRATCH, ())
+    return record, _named(work, platform, {reference: base.place for reference, base in pulled.items()})
+
+
+def _named(work: BuildDockerfile, platform: Platform, places: Mapping[Reference, Reference]) -> BuildDockerfile:
+    """The Dockerfile with the places its references were pulled from, which are what the builder looks for in the engine."""
+    if all(place == reference for reference, place in places.items()):
+        return work
+    from ci_plugin.config.dockerfile import parse_dockerfile  # here: nobody waits for the scanner who builds no Dockerfile
+
+    dockerfile = parse_dockerfile(work.text.encode(), "Dockerfile")
+    args = platform_args(work.build_args, platform)
+    return replace(work, text=dockerfile.pinned(lambda use: places.get(use.reference, use.reference), work.target, args))
 
 
 def _refuse_triggers(reference: Reference, image: EngineImage) -> None:

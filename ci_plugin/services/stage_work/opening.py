@@ -10,6 +10,7 @@ from ci_plugin.conveyor.stage import FromArchive, FromExternal, FromImage, FromS
 from ci_plugin.errors import AnswerIsNo
 from ci_plugin.ports import Engine, EngineImage, ImageChange, StagesStorage, StoredStage
 from ci_plugin.records.build_record import BaseRecord, BaseState
+from ci_plugin.services.stage_work.pulling import Bases
 from ci_plugin.values.platform import Platform
 
 
@@ -21,17 +22,21 @@ class OpenBase:
     begin: Callable[[Mapping[str, str]], EngineImage]
 
 
-def open_external(work: FromExternal, engine: Engine) -> OpenBase:
-    """Pull ``repository@digest`` and check its platform. Raises AnswerIsNo where the pinned digest is for another platform."""
-    image = engine.pull(work.pinned)
+def open_external(work: FromExternal, bases: Bases, engine: Engine) -> OpenBase:
+    """Pull ``repository@digest``, from wherever it is. Raises AnswerIsNo where the pinned digest is for another platform."""
+    image = bases.pull(work.pinned).image
+    return OpenBase(external_record(work, image), lambda labels: engine.derive(image.id, ImageChange(labels=labels)))
+
+
+def external_record(work: FromExternal, image: EngineImage) -> BaseRecord:
+    """What was pinned, wherever it was pulled from. Raises AnswerIsNo where that is for another platform."""
     platform = work.platform
     if platform and not image.platform.serves(platform):
         raise AnswerIsNo(
             f"expected {work.pinned} to be an image for {platform}, found one for {image.platform}",
             hint=f"choose a base for {platform}, or ask for `--platform {image.platform}` when you pin and build",
         )
-    record = BaseRecord(str(work.name), work.pinned.digest, BaseState.PINNED, image.diff_ids)
-    return OpenBase(record, lambda labels: engine.derive(image.id, ImageChange(labels=labels)))
+    return BaseRecord(str(work.name), work.pinned.digest, BaseState.PINNED, image.diff_ids)
 
 
 def open_scratch(_work: FromScratch, platform: Platform, engine: Engine) -> OpenBase:
