@@ -307,7 +307,8 @@ class FakeRegistry:
         if media_type not in MEDIA_TYPES or (":" in name and name != str(digest)):
             return _error(400, "MANIFEST_INVALID")
         document = json.loads(body)
-        if any(item["digest"] not in self.blobs for item in [*document.get("layers", []), *filter(None, [document.get("config")])]):
+        described = [*document.get("layers", []), *filter(None, [document.get("config")])]
+        if any(item["digest"] not in self.blobs and not item.get("urls") for item in described):
             return _error(400, "MANIFEST_BLOB_UNKNOWN")
         if any((repository, item["digest"]) not in self.manifests for item in document.get("manifests", [])):
             return _error(400, "MANIFEST_BLOB_UNKNOWN")
