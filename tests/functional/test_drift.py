@@ -107,6 +107,15 @@ class TestWhatItAsks:
         assert (drift["state"], drift["matters"], drift["images"], drift["stages"]) == ("moved", True, ["app"], None)
         assert "no checkout here: images are named as the pin file has them, stages are not" in ran.err
 
+    def test_where_nothing_moved_no_configuration_is_read(self, job: Job, tmp_path: Path) -> None:
+        (job.directory / "empty").mkdir()
+        bare = tmp_path / "bare"
+        shutil.copytree(job.workspace, bare / ".stagepin")
+        for directory in (job.directory / "empty", bare):
+            ran = job.must("-C", str(directory), "drift", "--format", "json")
+            assert ran.document["drift"][0]["stages"] == []
+            assert ran.err == "pins of pipeline:1001 from workspace\n"
+
     def test_a_checkout_that_cannot_be_planned_with_these_pins_names_the_images_alone_and_says_why(
         self, job: Job, project: Project, server: FakeRegistry
     ) -> None:
