@@ -122,7 +122,7 @@ class FakeGitHub:
         token_of_job = {"GITHUB_TOKEN": token} if token else {}
         return token_of_job | {
             "GITHUB_ACTIONS": "true",
-            "GITHUB_SERVER_URL": "https://github.com",
+            "GITHUB_SERVER_URL": self.url,
             "GITHUB_API_URL": self.url,
             "GITHUB_REPOSITORY": project.full_name,
             "GITHUB_REPOSITORY_ID": str(project.id),

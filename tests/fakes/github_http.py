@@ -69,7 +69,8 @@ class Exchange:
 class Fault:
     """What happens to the next ``times`` requests to ``host`` of this ``method`` with ``path`` in their target, after ``skip`` that pass.
 
-    One of: ``status`` (with ``headers``, ``body``) instead of the answer, nothing is carried out; ``drop``: the connection ends before
+    One of: ``status`` (with ``headers``, and ``message`` of an error document or a whole ``body``) instead of the answer, nothing is
+    carried out; ``drop``: the connection ends before
     anything is carried out; ``lose_reply``: it is carried out and the connection ends without a reply; ``redirect``: a 302 (or
     ``status``) to that address; ``change``: the right answer's body, mapped; ``cut``: half of the right answer's body.
     ``headers`` alone are set on the right answer (None removes one). ``times=None`` is for ever.
@@ -80,6 +81,7 @@ class Fault:
     host: Literal["api", "blob"] = "api"
     status: int | None = None
     headers: Mapping[str, str | None] = field(default_factory=dict)
+    message: str = ""
     body: bytes | None = None
     drop: bool = False
     lose_reply: bool = False
@@ -107,9 +109,17 @@ class Fault:
             return Answer(self.status or 302, {"Location": self.redirect, **headers})
         if self.status is None:
             return None
-        answer = _failure(self.status) if self.body is None else Answer(self.status, {"Content-Type": "text/plain"}, self.body)
+        answer = self._failure(self.status)
         answer.headers |= headers
         return answer
+
+    def _failure(self, status: int) -> Answer:
+        """Without a message, from 500 on: what GitHub's edge says when there is nobody behind it, a page and no document."""
+        if self.body is not None:
+            return Answer(status, {"Content-Type": "text/plain"}, self.body)
+        if self.message or status < 500:
+            return error_answer(status, self.message or "injected")
+        return Answer(status, {"Content-Type": "text/html; charset=utf-8"}, b"<html><body>GitHub is having a moment.</body></html>")
 
     def distort(self, answer: Answer) -> None:
         """Change a right answer as this fault says."""
@@ -139,13 +149,6 @@ def error_answer(status: int, message: str, headers: Mapping[str, str] | None = 
     """GitHub's error document."""
     document: dict[str, object] = {"message": message} | ({} if errors is None else {"errors": errors})
     return json_answer(status, document | {"documentation_url": docs, "status": str(status)}, headers)
-
-
-def _failure(status: int) -> Answer:
-    """What GitHub's edge says when there is nobody behind it: a page, not a document."""
-    if status < 500:
-        return error_answer(status, "injected")
-    return Answer(status, {"Content-Type": "text/html; charset=utf-8"}, b"<html><body>Unicorn! GitHub is having a moment.</body></html>")
 
 
 class LoopbackServer:

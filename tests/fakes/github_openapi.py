@@ -142,7 +142,8 @@ def _description() -> Document:
 def _registry(is_open: bool) -> Registry[Any]:
     schemas = {name: _converted(schema, is_open) for name, schema in _description()["components"]["schemas"].items()}
     empty: Registry[Any] = Registry()
-    return empty.with_resource(_ROOT, DRAFT4.create_resource({"components": {"schemas": schemas}}))
+    filled: Registry[Any] = empty.with_resource(_ROOT, DRAFT4.create_resource({"components": {"schemas": schemas}}))
+    return filled
 
 
 @functools.cache
@@ -172,13 +173,20 @@ def _converted(schema: Any, is_open: bool) -> Any:
         return schema
     if "$ref" in schema:
         return {"$ref": f"{_ROOT}{schema['$ref']}" if schema["$ref"].startswith("#") else schema["$ref"]}
-    made = {_RENAMED.get(name, name): _converted(value, is_open) for name, value in schema.items() if name not in _DROPPED}
+    made: Document = {_RENAMED.get(name, str(name)): _converted(value, is_open) for name, value in schema.items() if name not in _DROPPED}
     if "properties" in schema:
         # Fields are named by anything, also by words that mean something in a schema.
         made["properties"] = {name: _converted(value, is_open) for name, value in schema["properties"].items()}
         if not is_open and not {"oneOf", "anyOf", "allOf", "additionalProperties"} & schema.keys():
             made["additionalProperties"] = False
-    return {"anyOf": [made, {"type": "null"}]} if schema.get("nullable") else made
+    return _nullable(made) if schema.get("nullable") else made
+
+
+def _nullable(schema: Document) -> Document:
+    if not isinstance(schema.get("type"), str):
+        return {"anyOf": [schema, {"type": "null"}]}
+    may_be = {"enum": [*schema["enum"], None]} if "enum" in schema else {}
+    return {**schema, **may_be, "type": [schema["type"], "null"]}
 
 
 _RENAMED = {"oneOf": "anyOf"}

@@ -112,7 +112,7 @@ def post_blob(call: Call) -> Answer:
     if encoding not in ("utf-8", "base64"):
         raise Refused(422, f"unknown encoding {encoding}")
     try:
-        data = content.encode() if encoding == "utf-8" else base64.b64decode(content, validate=False)
+        data = content.encode() if encoding == "utf-8" else base64.b64decode("".join(content.split()), validate=True)
     except binascii.Error:
         raise Refused(422, "content is not valid Base64") from None
     _refuse_empty(call.project)
