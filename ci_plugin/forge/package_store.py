@@ -6,8 +6,9 @@ GitLab's source: packages/generic/create_package_file_service). That holds as lo
 duplicates keeps the newest of a name: every upload has a name of its own, and no upload is sent twice. The record is the newest
 record file.
 
-Rules: a listing after an upload counts only if it shows that upload (reads may come from a lagging replica); a listed file that cannot be
-read yet is Unavailable, never absence.
+Rules: a listing after an upload counts only if it shows that upload (reads may come from a lagging replica); an upload that GitLab took is
+waited for and not repeated, one whose reply was lost may have arrived or not and is followed by another under another name; a listed file
+that cannot be read yet is Unavailable, never absence.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ PACKAGE = "stagepin"
 _PINS = "pins-"
 _RECORD = "build-"
 _LAG_SECONDS = 10.0
+_LAG_HINT = "GitLab's replicas lag behind each other; run the job again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +92,16 @@ class PackageStore:
 
     def create_pins(self, key: ScopeKey, document: bytes) -> bytes:
         """Upload the pins unless the scope has some, and read the winner. Raises Unavailable where none can be read."""
+        taken: list[str] = []
 
         def attempt() -> bytes:
-            # Every try begins by looking: an earlier one of ours may have arrived although its reply did not.
-            found = self._pins(key)
-            if found is not None:
-                return found
-            name = self._upload(key, _PINS, document)
-            self._retry.run(lambda: self._expect_listed(key, name))
-            pins = self._pins(key)
-            if pins is None:
-                raise Unavailable(f"expected the pins just uploaded in the {self.name}, found none", hint="run the job again")
-            return pins
+            # Every try begins by looking: an earlier upload of ours may have arrived although its reply did not.
+            if not taken:
+                found = self._pins(key)
+                if found is not None:
+                    return found
+                taken.append(self._upload(key, _PINS, document))
+            return self._read(key, min(self._list_with(key, taken[0], _PINS), key=_by_id))
 
         return self._retry.run(attempt)
 
@@ -114,10 +114,14 @@ class PackageStore:
         if self.create_pins(key, pins) != pins:
             return False
 
+        taken: list[str] = []
+
         def attempt() -> None:
-            if self._record(key) != document:
-                name = self._upload(key, _RECORD, document)
-                self._retry.run(lambda: self._expect_listed(key, name))
+            if not taken:
+                if self._record(key) == document:
+                    return
+                taken.append(self._upload(key, _RECORD, document))
+            self._list_with(key, taken[0], _RECORD)
 
         self._retry.run(attempt)
         return True
@@ -129,25 +133,35 @@ class PackageStore:
         self._packages.upload(key.short_hash, name, document)
         return name
 
-    def _expect_listed(self, key: ScopeKey, name: str) -> None:
-        if all(file.name != name for file in self._packages.list_files(key.short_hash)):
+    def _list_with(self, key: ScopeKey, name: str, prefix: str) -> Sequence[PackageFile]:
+        """The files of that kind, as a listing shows them that has this upload of ours. Raises Unavailable where it has not."""
+        files = self._list(key, prefix)
+        if all(file.name != name for file in files):
             message = f"expected {name} in the {self.name} after uploading it, found it not there yet"
-            raise Unavailable(message, hint="GitLab's replicas lag behind each other; run the job again")
+            raise Unavailable(message, hint=_LAG_HINT)
+        return files
+
+    def _list(self, key: ScopeKey, prefix: str) -> Sequence[PackageFile]:
+        return [file for file in self._packages.list_files(key.short_hash) if file.name.startswith(prefix)]
 
     def _pins(self, key: ScopeKey) -> bytes | None:
-        files = [file for file in self._packages.list_files(key.short_hash) if file.name.startswith(_PINS)]
-        return self._read(key, min(files, key=lambda file: file.id)) if files else None
+        files = self._list(key, _PINS)
+        return self._read(key, min(files, key=_by_id)) if files else None
 
     def _record(self, key: ScopeKey) -> bytes | None:
-        files = [file for file in self._packages.list_files(key.short_hash) if file.name.startswith(_RECORD)]
-        return self._read(key, max(files, key=lambda file: file.id)) if files else None
+        files = self._list(key, _RECORD)
+        return self._read(key, max(files, key=_by_id)) if files else None
 
     def _read(self, key: ScopeKey, file: PackageFile) -> bytes:
         data = self._packages.find_file(key.short_hash, file.name)
         if data is None:
             message = f"expected to read {file.name}, which the {self.name} lists, found it not there yet"
-            raise Unavailable(message, hint="GitLab's replicas lag behind each other; run the job again")
+            raise Unavailable(message, hint=_LAG_HINT)
         if file.sha256 is not None and file.sha256 != Digest.of(data).hex:
             message = f"expected {file.name} with sha256 {file.sha256}, found {Digest.of(data).hex}"
             raise Unavailable(f"{message} in the {self.name}", hint="the download was damaged; run the job again")
         return data
+
+
+def _by_id(file: PackageFile) -> int:
+    return file.id
