@@ -102,11 +102,11 @@ def drift_document(report: DriftReport) -> dict[str, object]:
     }
 
 
-def drift_markdown(report: DriftReport, marker: str = "") -> str:
-    """A heading, a table of what moved and a list of the rest; a comment begins with its marker. Foreign text stands in code spans."""
+def drift_markdown(report: DriftReport) -> str:
+    """A heading, a table of what moved and a list of the rest; foreign text stands in code spans."""
     moved = report.that_matter
     notes = [(str(drift.pin.reference), RULES[rule]) for drift in report.drifts if not drift.matters and (rule := _rule(drift))]
-    text = render_markdown(
+    return render_markdown(
         "drift.md.j2",
         headline=headline(report),
         pinned=_pinned_in(report.pins),
@@ -116,7 +116,6 @@ def drift_markdown(report: DriftReport, marker: str = "") -> str:
         notes=notes[:_MOST_ROWS],
         more=max(0, len(moved) - _MOST_ROWS) + max(0, len(notes) - _MOST_ROWS),
     )
-    return f"{marker}\n\n{text}" if marker else text
 
 
 def _rule(drift: Drift) -> str | None:

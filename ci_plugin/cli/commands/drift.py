@@ -57,9 +57,14 @@ def command(session: Session, scope: ScopeOptions, project: ProjectOptions, comm
     return 0
 
 
-def _open_discussion(run: ProjectSession) -> Discussion:
+def _open_discussion(run: ProjectSession) -> Discussion | None:
+    """Where to comment; None, and said, where this token is known not to be able to."""
     number = get_change_request(run.context)
-    return open_discussion(run.forge_access, run.environ, number)
+    try:
+        return open_discussion(run.forge_access, run.environ, number)
+    except AccessDenied as error:
+        _tell_denied(run, error)
+        return None
 
 
 def _read_pins(run: ProjectSession) -> PinSet:
@@ -88,14 +93,20 @@ def _name_stages(run: ProjectSession, report: DriftReport) -> DriftReport:
 
 def _comment(run: ProjectSession, report: DriftReport, discussion: Discussion) -> None:
     marker = drift_marker(run.asking.key.pipeline, _directory(run), run.options.config)
-    body = run.redactor.redact(drift_markdown(report, marker))
+    # The marker is no secret, and must stay what it is even where it looks like one: the next run finds the comment by it.
+    body = f"{marker}\n\n{run.redactor.redact(drift_markdown(report))}"
     try:
         # Safe to repeat as a whole: the comment is found by its marker, also when the answer to writing it was lost.
         address = RetryPolicy(run.clock.sleep).run(lambda: announce(report, discussion, marker, body))
     except AccessDenied as error:
-        run.console.warning(f"the comment was not written: {error.message}; {COMMENT_RIGHTS[run.forge_access.forge]}")
-        return
-    run.console.event(f"comment written: {address}" if address else "nothing moved and no earlier comment to update: none written")
+        _tell_denied(run, error)
+    else:
+        run.console.event(f"comment written: {address}" if address else "nothing moved and no earlier comment to update: none written")
+
+
+def _tell_denied(run: ProjectSession, error: AccessDenied) -> None:
+    """A comment is an extra: a token that may not write one is told the right, and stops nothing."""
+    run.console.warning(f"no comment was written: {error.message}; {COMMENT_RIGHTS[run.forge_access.forge]}")
 
 
 def _directory(run: ProjectSession) -> str:
