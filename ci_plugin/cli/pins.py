@@ -12,6 +12,7 @@ from ci_plugin.config.platforms import choose_platforms
 from ci_plugin.config.references import list_references
 from ci_plugin.config.registries import check_allowed
 from ci_plugin.errors import InputError, Location
+from ci_plugin.services.keeping import keep_bases
 from ci_plugin.services.pinning import Adopted, Asking, PinPolicy, adopt_or_create, get_pins
 from ci_plugin.services.resolving import Patience
 from ci_plugin.values.reference import Reference, Repository, parse_repository
@@ -40,6 +41,7 @@ def pin_once(session: ProjectSession, request: PinRequest = PLAIN_REQUEST) -> Ad
         max_age=request.max_age or settings.max_age,
         publish=session.may_publish,
         keep=keep,
+        copy=keep_bases,
         patience=Patience(settings.platform_wait_seconds, session.console.event),
     )
     adopted = adopt_or_create(
