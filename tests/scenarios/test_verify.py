@@ -92,6 +92,14 @@ def test_what_was_built_is_verified_from_the_storage_alone(project: Project, bui
 
 
 class TestFindings:
+    def test_pins_of_a_forks_code(self, project: Project, built: Job) -> None:
+        body = {key: value for key, value in built.pins.items() if key != "checksum"}
+        (built.workspace / "pins.json").write_bytes(seal({**body, "fork": "mallory/app"}))
+        finding = refused(built)
+        assert finding["rule"] == "pins-fork"
+        assert finding["message"] == "expected pins of the project's own code, found those of the fork mallory/app"
+        assert finding["hint"] == "deploy from a pipeline of the project's own code, or say --allow-fork where what a fork made may ship"
+
     def test_other_pins(self, project: Project, built: Job) -> None:
         pipeline = project.pipeline()
         project.registry.tags = {key: value for key, value in project.registry.tags.items() if not key[1].startswith("stagepin-")}
