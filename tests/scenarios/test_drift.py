@@ -11,6 +11,8 @@ from ci_plugin.values.digest import Digest
 from tests.fakes.git_repository import GitRepository
 from tests.fakes.github import FakeGitHub
 from tests.fakes.github_state import Project as GitHubProject
+from tests.fakes.gitlab import FakeGitLab
+from tests.fakes.gitlab_state import MergeRequest
 from tests.fakes.registry import FakeRegistry
 from tests.scenarios.pipeline import BASE, PLAIN, Job, Project
 
@@ -143,7 +145,7 @@ def test_a_laptop_sees_the_drift_of_a_pipeline_and_keeps_its_own_workspace(proje
     assert laptop.pins == own
 
 
-class TestComments:
+class TestPullRequest:
     """On a pull request, through the client, against GitHub's API on loopback."""
 
     @pytest.fixture
@@ -248,7 +250,7 @@ class TestComments:
         project.move_base("2")
         ran = job.run("drift", "--comment", *arguments)
         assert ran.code == len(arguments), ran.text
-        assert "warning: the comment was not written: " in ran.err
+        assert "warning: no comment was written: " in ran.err
         assert "give the job `permissions: pull-requests: write`; of a fork's pull request the token may only read" in ran.err
         assert "1 of 1 pinned references moved" in ran.out
         assert self.comments(repository) == []
@@ -279,3 +281,100 @@ class TestComments:
         (ours,) = self.comments(repository)
         assert BASE not in ours
         assert "***" in ours
+
+    def test_a_secret_that_looks_like_our_marker_does_not_repeat_the_comment(
+        self, job: Job, project: Project, repository: GitHubProject
+    ) -> None:
+        project.move_base("2")
+        for _ in range(2):
+            job.must("drift", "--comment", DEPLOY_PASSWORD="stagepin")
+        assert len(self.comments(repository)) == 1
+
+
+class TestMergeRequest:
+    """On a merge request, through the client, against GitLab's API on loopback."""
+
+    @pytest.fixture
+    def gitlab(self) -> Iterator[FakeGitLab]:
+        with FakeGitLab() as running:
+            yield running
+
+    @pytest.fixture
+    def request_7(self, gitlab: FakeGitLab) -> MergeRequest:
+        return gitlab.state.add_merge_request(gitlab.add_project("group/app", 4711), 7)
+
+    @pytest.fixture
+    def job(self, project: Project, gitlab: FakeGitLab, request_7: MergeRequest) -> Job:
+        """A job of merge request !7 with a project access token, after the pins were made."""
+        project.commit(config=ONE)
+        job = project.pipeline().job()
+        host, _, port = gitlab.address.partition(":")
+        job.environ |= {
+            "CI_SERVER_HOST": host,
+            "CI_SERVER_PORT": port,
+            "CI_SERVER_PROTOCOL": "http",
+            "CI_API_V4_URL": gitlab.api_url,
+            "CI_PIPELINE_SOURCE": "merge_request_event",
+            "CI_MERGE_REQUEST_IID": "7",
+            "CI_MERGE_REQUEST_PROJECT_ID": "4711",
+            "CI_MERGE_REQUEST_SOURCE_PROJECT_ID": "4711",
+            "CI_JOB_TOKEN": gitlab.add_job_token(gitlab.state.projects[4711]),
+            "STAGEPIN_TOKEN": gitlab.add_access_token(),
+        }
+        job.must("pin")
+        return job
+
+    def test_the_first_move_begins_a_note_and_later_runs_write_over_it(
+        self, job: Job, project: Project, gitlab: FakeGitLab, request_7: MergeRequest
+    ) -> None:
+        gitlab.state.add_note(request_7, gitlab.state.add_user("ada"), "looks good")
+        for seed in ("2", "3", "1"):
+            project.move_base(seed)
+            ran = job.must("drift", "--comment")
+        theirs, ours = request_7.notes
+        assert theirs.body == "looks good"
+        assert "### stagepin: none of 1 pinned references moved\n" in ours.body
+        assert f"#note_{ours.id}\n" in ran.err
+
+    def test_the_job_token_may_not_comment_and_the_right_is_named(
+        self, job: Job, project: Project, gitlab: FakeGitLab, request_7: MergeRequest
+    ) -> None:
+        project.move_base("2")
+        ran = job.must("drift", "--comment", STAGEPIN_TOKEN="")
+        assert "warning: no comment was written: " in ran.err
+        assert "set the masked variable STAGEPIN_TOKEN to a project access token with the scope api" in ran.err
+        assert "1 of 1 pinned references moved" in ran.out
+        assert request_7.notes == []
+
+    def test_a_token_of_too_low_a_role_is_told_the_same(
+        self, job: Job, project: Project, gitlab: FakeGitLab, request_7: MergeRequest
+    ) -> None:
+        project.move_base("2")
+        ran = job.must("drift", "--comment", STAGEPIN_TOKEN=gitlab.add_access_token(scopes=("read_api",)))
+        assert "warning: no comment was written: " in ran.err
+        assert request_7.notes == []
+
+    def test_in_a_forks_pipeline_the_number_counts_in_the_project_the_request_goes_to(
+        self, job: Job, project: Project, gitlab: FakeGitLab, request_7: MergeRequest
+    ) -> None:
+        """A request of the same number in the fork is somebody else's."""
+        others = gitlab.state.add_merge_request(gitlab.add_project("ada/app", 5000), 7)
+        job.environ |= {"CI_PROJECT_ID": "5000", "CI_PROJECT_PATH": "ada/app", "CI_MERGE_REQUEST_SOURCE_PROJECT_ID": "5000"}
+        job.workspace.joinpath("pins.json").unlink()
+        job.must("pin")
+        project.move_base("2")
+        job.must("drift", "--comment")
+        assert (len(request_7.notes), others.notes) == (1, [])
+
+    def test_a_project_number_that_is_none_is_refused(self, job: Job) -> None:
+        ran = job.run("drift", "--comment", CI_MERGE_REQUEST_PROJECT_ID="4711/../1")
+        assert ran.code == 2
+        assert "error: expected a number, found '4711/../1' in CI_MERGE_REQUEST_PROJECT_ID\n" in ran.err
+
+    def test_a_lost_reply_does_not_make_a_second_note(
+        self, job: Job, project: Project, gitlab: FakeGitLab, request_7: MergeRequest
+    ) -> None:
+        project.move_base("2")
+        gitlab.fail(method="POST", path="/notes", lose_reply=True)
+        job.must("drift", "--comment")
+        assert len(request_7.notes) == 1
