@@ -27,7 +27,7 @@ from ci_plugin import __version__
 from ci_plugin.errors import DocumentError, InputError, Location, Unavailable
 from ci_plugin.forge.archive import is_zip, read_member
 from ci_plugin.forge.github_client import GitHubClient
-from ci_plugin.forge.github_connection import CONNECT_SECONDS, IDLE_SECONDS, address_of, new_session, read_body, unreachable
+from ci_plugin.forge.github_connection import CONNECT_SECONDS, IDLE_SECONDS, address_of, new_session, origin_of, read_body, unreachable
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.document import LARGEST_DOCUMENT
 
@@ -102,16 +102,27 @@ class GitHubArtifacts:
         url = f"{self._client.repository.url}/actions/artifacts/{artifact.id}/zip"
         status, headers, body = self._client.must(lambda: self._client.requester.requestJson("GET", url), _READ)
         if status == 302 and headers.get("location"):
-            return self._fetch(artifact, urljoin(f"{self._access.url}/", headers["location"]))
+            return self._fetch(artifact, self._target(artifact, url, str(headers["location"])))
         if status < 400 or status in (404, 410):
             raise self._missing(artifact, f"status {status} from {self._access.host}")
         raise self._client.refusal(status, headers, _document(body), _READ)
 
+    def _target(self, artifact: Artifact, asked: str, location: str) -> str:
+        """The whole address a redirect means: HTTPS, or HTTP where the API itself is on this machine."""
+        api = urlsplit(self._access.url)
+        try:
+            url = urljoin(f"{api.scheme}://{api.netloc}{asked}", location)
+            scheme, host, _ = origin_of(url)
+        except ValueError:
+            url, scheme, host = location, "", ""
+        if not host or scheme not in ("https", api.scheme):
+            message = f"expected {self._access.host} to say where the bytes are over https, found {address_of(url)!r}"
+            raise InputError(message, hint="is a proxy in the way? the address is GitHub's to give", where=self._where(artifact))
+        return url
+
     def _fetch(self, artifact: Artifact, url: str) -> bytes:
         """The bytes behind a signed address on another host: one request without the token, and no further redirect."""
         place = address_of(url)
-        if urlsplit(url).scheme != "https" and not self._access.url.startswith("http://"):
-            raise InputError(f"expected {self._access.host} to redirect to an https address, found {place}", where=self._where(artifact))
         try:
             with self._blobs.get(
                 url,

@@ -58,14 +58,15 @@ class GitHubClient:
         return found
 
     def ask(self, request: Callable[[], _T], right: str, *, none_for: Collection[int] = ()) -> _T | None:
-        """What the request returns, None where GitHub answers one of the statuses ``none_for``.
+        """What the request returns, None only where GitHub answers one of the statuses ``none_for``.
 
+        PyGithub gives None for a field that an answer lacks: that makes no sense, and is never taken for absence.
         ``right`` is what the token needs, such as ``contents: write``. Raises AccessDenied, AnswerIsNo, InputError, Unavailable.
         """
         try:
-            return request()
+            return self._expect(request())
         except (BadAttributeException, IncompletableObject) as error:
-            raise self._nonsense(error) from error
+            raise self._nonsense(type(error).__name__) from error
         except GithubException as error:
             if error.status in none_for and _is_githubs_own(error.data):
                 return None
@@ -75,19 +76,19 @@ class GitHubClient:
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise unreachable(error, self.access.url) from error
         except _NONSENSE as error:
-            raise self._nonsense(error) from error
+            raise self._nonsense(type(error).__name__) from error
 
     def must(self, request: Callable[[], _T], right: str) -> _T:
-        """As ``ask``, for requests whose answer is never None."""
-        answer = self.ask(request, right)
-        if answer is None:
-            raise self._nonsense(TypeError())
-        return answer
+        """As ``ask``, where no status means None."""
+        return self._expect(self.ask(request, right))
 
     def expect_text(self, value: object) -> str:
         """A field that has to be text."""
-        if not isinstance(value, str) or not value:
-            raise self._nonsense(TypeError())
+        return self._expect(value if isinstance(value, str) and value else None)
+
+    def _expect(self, value: _T | None) -> _T:
+        if value is None:
+            raise self._nonsense("a field is missing")
         return value
 
     def refusal(self, status: int, headers: Mapping[str, object], data: object, right: str) -> StagepinError:
@@ -100,7 +101,7 @@ class GitHubClient:
         if status in (401, 403) or (status == 404 and _is_githubs_own(data)):
             return self._denied(status, right)
         if status == 404:
-            return self._nonsense(ValueError())
+            return self._nonsense("a 404 of somebody else")
         if status >= 500 or status in (408, 409, 422):
             message = f"expected {host} to do as asked, found status {status}{_quote(data)}"
             return Unavailable(message, hint="run the job again", where=self._where, retry_after=_asked_wait(told))
@@ -123,8 +124,8 @@ class GitHubClient:
                 hint += " (GitHub answers 404, not 403, for what a token may not see)"
         return AccessDenied(message, hint=hint, where=self._where)
 
-    def _nonsense(self, error: BaseException) -> Unavailable:
-        message = f"expected an answer of GitHub's REST API from {self.access.host}, found something else ({type(error).__name__})"
+    def _nonsense(self, what: str) -> Unavailable:
+        message = f"expected an answer of GitHub's REST API from {self.access.host}, found something else ({what})"
         return Unavailable(message, hint="is a proxy in the way? run the job again", where=self._where)
 
     @property

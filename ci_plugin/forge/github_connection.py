@@ -74,12 +74,17 @@ def read_body(response: requests.Response, limit: int, url: str) -> bytes:
 
 def new_session() -> requests.Session:
     """A session that retries nothing, keeps no cookies and never looks into ``.netrc``."""
-    session = requests.Session()
+    session = _Session()
     session.auth = Requester.noopAuth
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     for scheme in ("https://", "http://"):
         session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=0))
     return session
+
+
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None: requests would read the address of a redirect, and stumble over it, even where it is not to be followed."""
 
 
 def open_requester(access: ForgeAccess) -> Requester:
@@ -151,24 +156,25 @@ class _Connection(HTTPRequestsConnectionClass):
         location = answer.headers.get("Location")
         following = answer.response.links.get("next", {}).get("url")
         if following:
-            self._expect_same(url, urljoin(url, following), "its next page")
+            self._expect_same(url, following, "its next page")
         if answer.status not in _MOVED or not location or is_download(answer.status, url):
             return None
-        target = urljoin(url, location)
-        self._expect_same(url, target, "a redirect")
-        return target
+        return self._expect_same(url, location, "a redirect")
 
-    def _expect_same(self, url: str, target: str, what: str) -> None:
+    def _expect_same(self, url: str, target: str, what: str) -> str:
+        """The target as a whole address on the same scheme, host and port."""
         try:
-            is_same = origin_of(target) == origin_of(url)
+            whole = urljoin(url, target)
+            is_same = origin_of(whole) == origin_of(url)
         except ValueError:
-            is_same = False
+            whole, is_same = target, False
         if not is_same:
             raise InputError(
-                f"expected the API at {self._api}, found {what} to {address_of(target)}: the token is not sent there",
+                f"expected the API at {self._api}, found {what} at {address_of(whole)}: the token is not sent there",
                 hint="GITHUB_API_URL must be the forge's own address, as the runner sets it",
                 where=Location(url.partition("?")[0]),
             )
+        return whole
 
 
 def is_download(status: int, url: str) -> bool:

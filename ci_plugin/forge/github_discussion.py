@@ -38,9 +38,14 @@ class GitHubDiscussion:
         if found is None:
             created = self._client.must(lambda: self._issue.create_comment(body), _WRITE)
             return self._client.expect_text(created.html_url)
-        if found.body != body:
-            self._client.ask(lambda: found.edit(body), _WRITE)
-        return self._client.expect_text(found.html_url)
+        if found.body == body:
+            return self._client.expect_text(found.html_url)
+
+        def edit() -> str:
+            found.edit(body)
+            return found.html_url
+
+        return self._client.must(edit, _WRITE)
 
     def _find(self, marker: str) -> IssueComment | None:
         def read() -> list[IssueComment]:
