@@ -215,6 +215,21 @@ def test_a_right_that_is_missing_is_403_and_named(fake: FakeGitHub, project: Pro
     assert document["message"] == "Resource not accessible by personal access token"
 
 
+def test_from_a_classic_token_github_hides_what_it_may_not_do(fake: FakeGitHub, project: Project) -> None:
+    fake.add_token("ghp_classic", is_classic=True, contents="read")
+
+    assert Http(fake, "ghp_classic").ask("GET", "/repos/group/app/git/ref/heads/main")[0] == 200
+    assert Http(fake, "ghp_classic").ask("POST", "/repos/group/app/git/refs", {"ref": "refs/stagepin/a", "sha": "0" * 40})[0] == 404
+
+
+def test_a_jobs_own_token_is_nobodys(fake: FakeGitHub, http: Http) -> None:
+    fake.add_token("ghp_ada", login="ada", is_app=False)
+
+    assert http.ask("GET", "/user")[0] == 403
+    assert Http(fake, None).ask("GET", "/user")[0] == 401
+    assert Http(fake, "ghp_ada").ask("GET", "/user")[1]["login"] == "ada"
+
+
 def test_a_private_project_is_hidden_from_a_token_of_another(fake: FakeGitHub, project: Project) -> None:
     other = fake.add_project("group/other")
     fake.add_token("ghs_other", contents="write", projects=[other])
@@ -445,7 +460,8 @@ def test_both_rate_limits_look_like_githubs(fake: FakeGitHub, http: Http, projec
     assert (first[0], first[2]["X-RateLimit-Remaining"]) == (403, "0")
     assert first[2]["X-RateLimit-Reset"] == str(int(fake.clock.now().timestamp()) + 90)
     assert (second[0], second[2]["Retry-After"]) == (429, "7")
-    assert "secondary rate limit" in second[1]["message"]
+    assert second[1]["documentation_url"].endswith("#about-secondary-rate-limits")
+    assert first[2]["Date"] == "Fri, 02 Jan 2026 03:04:05 GMT"
     assert http.ask("GET", "/repos/group/app")[2]["X-RateLimit-Limit"] == "5000"
 
 

@@ -15,7 +15,7 @@ from tests.fakes.github import FakeGitHub
 from tests.fakes.github_actions import ACTIONS_ROUTES, COMMENT_ROUTES
 from tests.fakes.github_http import Answer, Exchange, Request, json_answer
 from tests.fakes.github_openapi import problems
-from tests.fakes.github_rest import GIT_ROUTES
+from tests.fakes.github_rest import GIT_ROUTES, USER
 
 _PATHS = Path(__file__).parents[1] / "data/github/openapi-paths.txt"
 ROUTES = (*GIT_ROUTES, *ACTIONS_ROUTES, *COMMENT_ROUTES)
@@ -82,6 +82,7 @@ def everything() -> Iterator[FakeGitHub]:
         ]
         for method, path, body in calls:
             _send(pool, method, f"{fake.url}/repos/group/app/{path}".rstrip("/"), headers, body)
+        _send(pool, "GET", f"{fake.url}{USER}", {"Authorization": f"Bearer {fake.add_token('ghp_ada', login='ada', is_app=False)}"}, None)
         project.finish_run(run.id)
         _send(pool, "POST", f"{fake.url}/repositories/7/actions/runs/20/rerun", headers, None)
         yield fake
@@ -106,7 +107,7 @@ def with_body(exchange: Exchange, **fields: object) -> Exchange:
 
 
 def test_the_description_knows_every_route_of_the_fake_and_nothing_else_is_fetched() -> None:
-    assert sorted({route.path for route in ROUTES}) == _PATHS.read_text().split()
+    assert sorted({USER, *(route.path for route in ROUTES)}) == _PATHS.read_text().split()
     for route in ROUTES:
         request = Request(route.method, route.path, {})
         assert "GitHub describes no such operation" not in str(problems([Exchange(request, Answer(0))])), route

@@ -21,6 +21,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from email.utils import format_datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -32,6 +33,7 @@ from tests.fakes.github_results import READING, SERVICE, ArtifactService, BlobHo
 from tests.fakes.github_state import Artifact, Comment, GitHubState, Job, Project, Run, Token
 
 _QUOTA = 5000
+_LIMITS = "https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api"
 
 
 @dataclass(slots=True)
@@ -105,11 +107,12 @@ class FakeGitHub:
         login: str = "github-actions[bot]",
         projects: list[Project] | None = None,
         is_app: bool = True,
+        is_classic: bool = False,
         **permissions: str,
     ) -> str:
         """A token with these rights (``contents="write"``, ``actions="read"``, ``pull_requests=…``), for every project unless told."""
         ids = None if projects is None else frozenset(project.id for project in projects)
-        self.state.tokens[text] = Token(text, login, permissions, ids, is_app)
+        self.state.tokens[text] = Token(text, login, permissions, ids, is_app and not is_classic, is_classic)
         return text
 
     def revoke_token(self, text: str) -> None:
@@ -144,14 +147,15 @@ class FakeGitHub:
         """The primary rate limit: nothing remains until ``seconds`` from now."""
         reset = int(self.clock.now().timestamp()) + seconds
         headers = {"X-RateLimit-Remaining": "0", "X-RateLimit-Used": str(_QUOTA), "X-RateLimit-Reset": str(reset)}
-        answer = error_answer(status, "API rate limit exceeded for installation.", headers)
+        answer = error_answer(status, "API rate limit exceeded for installation.", headers, docs=_LIMITS)
         return self.fail(status=status, body=answer.body, headers=answer.headers, times=times, **where)
 
-    def limit_rate_secondary(self, *, status: int = 403, times: int | None = 1, retry_after: int = 60, **where: Any) -> Fault:
-        """The secondary rate limit: come back after so many seconds."""
-        answer = error_answer(status, "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.")
-        headers = {**answer.headers, "Retry-After": str(retry_after)}
-        return self.fail(status=status, body=answer.body, headers=headers, times=times, **where)
+    def limit_rate_secondary(self, *, status: int = 403, times: int | None = 1, retry_after: int | None = 60, **where: Any) -> Fault:
+        """The secondary rate limit: come back after so many seconds; GitHub does not always say how many."""
+        message = "You have exceeded a secondary rate limit. Please wait a few minutes before you try again."
+        headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+        answer = error_answer(status, message, headers, docs=f"{_LIMITS}#about-secondary-rate-limits")
+        return self.fail(status=status, body=answer.body, headers=answer.headers, times=times, **where)
 
     def lag(self, *, reads: int = 0, seconds: float = 0.0) -> None:
         """From now on each write over HTTP stays hidden from the next ``reads`` GETs and for ``seconds`` of the clock.
@@ -227,6 +231,7 @@ class FakeGitHub:
         rate = {"Limit": _QUOTA, "Remaining": _QUOTA - self._used % _QUOTA, "Used": self._used % _QUOTA, "Reset": reset, "Resource": "core"}
         for name, value in rate.items():
             answer.headers.setdefault(f"X-RateLimit-{name}", str(value))
+        answer.headers.setdefault("Date", format_datetime(self.clock.now(), usegmt=True))
         answer.headers.setdefault("X-GitHub-Request-Id", f"FAKE:{len(self.requests)}")
         answer.headers.setdefault("X-GitHub-Media-Type", "github.v3; format=json")
 

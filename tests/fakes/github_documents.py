@@ -39,6 +39,13 @@ def user(api: str, login: str) -> Document:
     return {**named, **links, "url": address, "html_url": f"{WEB}/{login.partition('[')[0]}", "type": kind, "site_admin": False}
 
 
+def public_user(api: str, login: str) -> Document:
+    """``public-user``: who a token belongs to."""
+    unknown = dict.fromkeys(("name", "company", "blog", "location", "email", "hireable", "bio"))
+    counts = dict.fromkeys(("public_repos", "public_gists", "followers", "following"), 0)
+    return {**user(api, login), **unknown, **counts, "created_at": _CREATED, "updated_at": _CREATED}
+
+
 def minimal_repository(api: str, project: Project) -> Document:
     """``minimal-repository``: what other documents say about their project."""
     address = repository_url(api, project)

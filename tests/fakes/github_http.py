@@ -201,7 +201,9 @@ def _handler_for(respond: Callable[[Request], Reply]) -> type[BaseHTTPRequestHan
                 self.close_connection = True
                 return
             answer = reply.answer
-            self.send_response(answer.status)
+            self.send_response_only(answer.status)
+            if not any(name.lower() == "date" for name in answer.headers):
+                self.send_header("Date", self.date_time_string())
             for name, value in answer.headers.items():
                 self.send_header(name, value)
             if "Content-Length" not in answer.headers and answer.status != 204:

@@ -220,6 +220,7 @@ def _refuse_empty(project: Project) -> None:
         raise Refused(409, "Git Repository is empty.")
 
 
+USER = "/user"
 REPOSITORY = "/repos/{owner}/{repo}"
 GIT = f"{REPOSITORY}/git"
 GIT_ROUTES = (
@@ -255,6 +256,8 @@ class RestApi:
 
     def _answer(self, request: Request, state: GitHubState) -> Answer:
         token = _find_token(request, state)
+        if (request.method, request.path) == ("GET", USER):
+            return _get_user(self.api, token)
         project, path = self._find_project(request.path, state)
         if isinstance(project, str):
             return self._moved(request, state.projects[state.former_names[project]], path)
@@ -287,6 +290,15 @@ class RestApi:
         return json_answer(307, {"message": "Temporary Redirect", **document}, {"Location": url})
 
 
+def _get_user(api: str, token: Token | None) -> Answer:
+    """Whose the token is; an app's, a job's own too, is nobody's."""
+    if token is None:
+        return error_answer(401, "Requires authentication")
+    if token.is_app:
+        return error_answer(403, "Resource not accessible by integration")
+    return json_answer(200, documents.public_user(api, token.login))
+
+
 def _find_token(request: Request, state: GitHubState) -> Token | None:
     """Who calls, None for nobody; 401 for a token nobody knows."""
     if not request.authorization:
@@ -316,6 +328,8 @@ def _refusal(route: Route, token: Token | None, project: Project) -> Answer | No
         not project.private and all(r[1] == "read" for r in rights)
     ):
         return None
+    if token.is_classic:
+        return error_answer(404, "Not Found")
     kind = "integration" if token.is_app else "personal access token"
     accepted = "; ".join(f"{name}={level}" for name, level in rights)
     return error_answer(403, f"Resource not accessible by {kind}", {"X-Accepted-GitHub-Permissions": accepted})

@@ -30,7 +30,7 @@ class Token:
     """``permissions``: GitHub's names (contents, actions, issues, pull_requests, …) → read or write.
 
     ``projects``: ids of those it was made for, None for every one. ``is_app`` says who GitHub's refusal names: an integration
-    (such as a job's own token) or a personal access token.
+    (such as a job's own token) or a personal access token. From a classic one GitHub hides what it may not do: 404.
     """
 
     text: str
@@ -38,6 +38,7 @@ class Token:
     permissions: Mapping[str, str]
     projects: frozenset[int] | None = None
     is_app: bool = True
+    is_classic: bool = False
 
     def may(self, permission: str, level: str) -> bool:
         """Whether it holds the right."""
