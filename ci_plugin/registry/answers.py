@@ -5,11 +5,13 @@ Source: OCI distribution-spec v1.1, "Error Codes"; where distribution 2.8 differ
 
 from __future__ import annotations
 
+import base64
 import json
 from email.utils import parsedate_to_datetime
+from urllib.parse import quote, quote_plus
 
 from ci_plugin.errors import AccessDenied, AnswerIsNo, Gone, StagepinError, Unavailable
-from ci_plugin.registry.transport import Answer, host_of
+from ci_plugin.registry.transport import LONGEST_ANSWER, Answer, announced_size, host_of
 from ci_plugin.values.digest import Digest
 
 CREDENTIALS_HINT = (
@@ -28,6 +30,12 @@ def digest_header(answer: Answer) -> Digest | None:
         return Digest(answer.headers.get("Docker-Content-Digest", ""))
     except ValueError:
         return None
+
+
+def size_header(answer: Answer) -> int | None:
+    """``Content-Length`` where it can be a manifest's: neither nothing nor more than is ever read."""
+    size = announced_size(answer.headers)
+    return size if size and size <= LONGEST_ANSWER else None
 
 
 def is_well_formed_absence(answer: Answer) -> bool:
@@ -49,13 +57,14 @@ def unexpected(answer: Answer, expected: str, registry: str, *, has_credentials:
     """The error for an answer nobody wanted; ``expected`` completes "expected …"."""
     if answer.status in (401, 403):
         return refusal(answer, registry, has_credentials)
-    if answer.status >= 500 or answer.status in _TEMPORARY:
+    if 500 <= answer.status < 600 or answer.status in _TEMPORARY:
         message = f"expected {expected}, found status {answer.status} from {registry}{_quote(answer)}"
         hint = "the registry limits requests; try again later" if answer.status == 429 else "try again later"
         return Unavailable(message, hint=hint, where=answer.location, retry_after=_retry_after(answer))
     if is_well_formed_absence(answer):
         return Gone(f"expected {expected}, found nothing at {registry}{_quote(answer)}", where=answer.location)
-    if answer.status in (200, 404) or "html" in answer.media_type:
+    if not 400 <= answer.status < 500 or answer.status == 404 or "html" in answer.media_type:
+        # 206 and 304 to a request that asked for neither make as little sense as a login page.
         return not_a_registry(answer, expected, registry)
     return AnswerIsNo(f"expected {expected}, found status {answer.status} from {registry}{_quote(answer)}", where=answer.location)
 
@@ -92,8 +101,21 @@ def _quote(answer: Answer) -> str:
     errors = _errors(answer)
     if not errors:
         return ""
-    text = ": ".join(part for part in errors[0] if part)[:_LONGEST_QUOTE]
-    return " (" + "".join(character if character.isprintable() else "?" for character in text) + ")"
+    text = ": ".join(part for part in errors[0] if part)
+    for secret in _secrets_of(answer):
+        # A registry or a proxy may repeat what it was sent, and a token is known to nobody who redacts output.
+        text = text.replace(secret, "***")
+    return " (" + "".join(character if character.isprintable() else "?" for character in text[:_LONGEST_QUOTE]) + ")"
+
+
+def _secrets_of(answer: Answer) -> list[str]:
+    """What the request's ``Authorization`` held: the value, and for Basic the password as it is and as it stands in an address."""
+    kind, _, value = answer.authorization.partition(" ")
+    if kind.lower() != "basic":
+        return [value] if value else []
+    password = base64.b64decode(value).decode("utf-8", "replace").partition(":")[2]
+    forms = [value, value.rstrip("="), password, quote(password, safe=""), quote_plus(password)]
+    return sorted((form for form in forms if form), key=len, reverse=True)
 
 
 def _retry_after(answer: Answer) -> float | None:

@@ -12,7 +12,6 @@ Sources: RFC 7235 and 7617, and distribution's token specification. Rules
 from __future__ import annotations
 
 import base64
-import ipaddress
 import json
 import re
 import threading
@@ -22,8 +21,9 @@ from urllib.parse import urlencode, urlsplit
 
 from ci_plugin.errors import AccessDenied, AnswerIsNo, Location, Unavailable
 from ci_plugin.ports import CredentialSource
+from ci_plugin.registry.addresses import host_of, is_private, origin_of
 from ci_plugin.registry.answers import CREDENTIALS_HINT, refusal
-from ci_plugin.registry.transport import Answer, Transport, host_of, is_loopback, origin_of
+from ci_plugin.registry.transport import Answer, Transport
 from ci_plugin.values.credentials import Credentials
 
 _CHALLENGE = re.compile(r"(?:^|,)\s*(Basic|Bearer)(?=[\s,]|$)", re.IGNORECASE)
@@ -192,25 +192,22 @@ class Authenticator:
         return self._transport.ask_once("GET", url, headers, limit=_LONGEST_TOKEN_ANSWER)
 
     def _check_realm(self, realm: str) -> None:
+        """A token for a registry behind TLS is asked for behind TLS, and nowhere we would not go by ourselves."""
         try:
             scheme, host, _ = origin_of(realm)
-            own = origin_of(f"https://{self._registry}")[1]
+            _, own, _ = origin_of(f"https://{self._registry}")
         except ValueError:
             scheme = host = own = ""
-        userinfo = "@" in urlsplit(realm).netloc if scheme else True
-        if scheme not in ("https", "http") or not host or userinfo or (host != own and _is_private(host)):
-            message = f"expected {self._registry} to name a token server such as https://auth.example.com/token, found {realm[:100]!r}"
+        allowed = ("https", "http") if self._transport.is_plain(self._registry) else ("https",)
+        is_reachable = host == own or not is_private(host)
+        if scheme not in allowed or not host or "@" in urlsplit(realm).netloc or not is_reachable:
+            message = f"expected {self._registry} to name a token server such as https://auth.example.com/token, found {_shown(realm)!r}"
             raise AnswerIsNo(message, hint="is this address the registry you mean?", where=Location(f"https://{self._registry}/v2/"))
 
 
-def _is_private(host: str) -> bool:
-    if is_loopback(f"[{host}]" if ":" in host else host):
-        return True
-    try:
-        return not ipaddress.ip_address(host).is_global
-    except ValueError:
-        # 2130706433 and 0x7f.1 are addresses to some resolvers; a public token server has a name.
-        return host.rpartition(".")[2].isdecimal() or "0x" in host
+def _shown(realm: str) -> str:
+    """An address without what may be secret in it."""
+    return realm.partition("?")[0].rpartition("@")[2][:100]
 
 
 def _basic_value(credentials: Credentials) -> str:

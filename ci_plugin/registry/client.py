@@ -20,6 +20,7 @@ from ci_plugin.ports import Clock, CredentialSource
 from ci_plugin.registry.auth import pull_scope
 from ci_plugin.registry.authorized import AuthorizedRequests
 from ci_plugin.registry.blobs import Blobs
+from ci_plugin.registry.limits import LIMITS, Limits
 from ci_plugin.registry.manifests import Manifests
 from ci_plugin.registry.referrers import Referrers
 from ci_plugin.registry.transport import Proxies, Transport
@@ -42,8 +43,9 @@ class RegistryClient:
         connections: int = 16,
         ca_file: str | None = None,
         proxies: Proxies | None = None,
+        limits: Limits = LIMITS,
     ) -> None:
-        transport = Transport(insecure=insecure, connections=connections, ca_file=ca_file, proxies=proxies)
+        transport = Transport(insecure=insecure, connections=connections, ca_file=ca_file, proxies=proxies, limits=limits)
         requests = AuthorizedRequests(transport, credentials)
         self._retry = RetryPolicy(clock.sleep, deadline)
         self._connections = connections

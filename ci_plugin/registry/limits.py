@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import socket
 import time
+from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from http.client import HTTPResponse
@@ -62,9 +63,11 @@ class Allowance:
         self._seconds = seconds
         self._end = time.monotonic() + seconds
 
-    def end_head(self) -> None:
-        """The headers are read; whoever reads the body counts it."""
+    def end_head(self, lengths: Sequence[str]) -> None:
+        """The headers are read; whoever reads the body counts it. Two lengths are two meanings (RFC 9112 §6.3)."""
         self._head = None
+        if len(set(lengths)) > 1:
+            raise Unavailable(f"expected one Content-Length from {self._host}, found {len(lengths)}", where=self._where)
 
     def check(self, received: int = 0) -> None:
         """So many bytes more came in."""
@@ -106,7 +109,7 @@ class _CountedResponse(HTTPResponse):
 
     def begin(self) -> None:
         super().begin()
-        self._allowance.end_head()
+        self._allowance.end_head(self.headers.get_all("Content-Length", []))
 
 
 class _CountedConnection(HTTPConnection):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from ci_plugin.errors import AnswerIsNo, Bug, StagepinError, Unavailable
-from ci_plugin.registry.answers import digest_header, error_codes, is_well_formed_absence, not_a_registry
+from ci_plugin.registry.answers import digest_header, error_codes, is_well_formed_absence, not_a_registry, size_header
 from ci_plugin.registry.auth import delete_scope, push_scope
 from ci_plugin.registry.authorized import AuthorizedRequests
 from ci_plugin.registry.transport import Answer
@@ -35,11 +35,11 @@ class Manifests:
         if answer.status != 200:
             raise self._requests.unexpected(answer, f"the digest of {reference}", reference.repository)
         media_type = _manifest_type(answer, reference)
-        digest, size = digest_header(answer), answer.headers.get("Content-Length", "")
-        if digest is None or not size.isdecimal() or (reference.digest and digest != reference.digest):
+        digest, size = digest_header(answer), size_header(answer)
+        if digest is None or size is None or (reference.digest and digest != reference.digest):
             manifest = self.get(reference)
             return manifest.descriptor if manifest else None
-        return Descriptor(digest, media_type, int(size))
+        return Descriptor(digest, media_type, size)
 
     def get(self, reference: Reference) -> Manifest | None:
         """A manifest, hashed, or None for an absence that was seen twice."""
@@ -80,7 +80,9 @@ class Manifests:
         except ValueError as error:
             message = f"expected a manifest for {reference}, found bytes that are none: {error}"
             hint = "was this reference pushed by a tool that writes OCI or Docker images?"
-            raise Unavailable(message, hint=hint, where=answer.location) from None
+            # What its digest proves to be the content stays what it is; anything else may be a proxy's bad moment.
+            kind = AnswerIsNo if reference.digest or digest_header(answer) else Unavailable
+            raise kind(message, hint=hint, where=answer.location) from None
 
     def _put(self, reference: Reference, data: bytes, media_type: str) -> Answer:
         scope = push_scope(reference.repository.path)

@@ -12,13 +12,12 @@ Rules
 
 from __future__ import annotations
 
-import ipaddress
 import ssl
 import threading
 import urllib.request
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote, urlsplit
 
 import urllib3
 from urllib3.exceptions import (
@@ -34,6 +33,10 @@ from urllib3.exceptions import (
 
 from ci_plugin import __version__
 from ci_plugin.errors import AnswerIsNo, InputError, Location, Unavailable
+from ci_plugin.registry.addresses import follow as follow
+from ci_plugin.registry.addresses import host_of as host_of
+from ci_plugin.registry.addresses import is_loopback as is_loopback
+from ci_plugin.registry.addresses import origin_of as origin_of
 from ci_plugin.registry.limits import ALLOWANCE, LIMITS, POOLS, Allowance, Limits
 
 LONGEST_ANSWER = 4 * 1024 * 1024
@@ -56,6 +59,8 @@ class Answer:
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
     url: str
+    authorization: str = field(default="", repr=False)
+    """What the request said about us, so that no message repeats it."""
 
     @property
     def media_type(self) -> str:
@@ -128,12 +133,15 @@ class Transport:
         host = _DOCKER_HUB if registry == "docker.io" else registry
         known = self._schemes.get(registry)
         scheme = known or "https"
+        answer = None
         try:
             answer = self.ask(method, f"{scheme}://{host}{path}", headers, body=body, limit=limit, consume=consume)
         except _NotTls as error:
             # What this request knew when it began decides: another thread may have found out meanwhile.
             if known or not self._may_be_plain(registry):
                 raise error.as_unavailable() from None
+        if answer is None:
+            # Not within the handler: what goes wrong now has nothing to do with TLS, and its message must not look there for a reason.
             scheme = "http"
             answer = self.ask(method, f"{scheme}://{host}{path}", headers, body=body, limit=limit, consume=consume)
         self._schemes[registry] = scheme
@@ -194,7 +202,7 @@ class Transport:
             raise _translate(error, url) from error
         finally:
             ALLOWANCE.reset(token)
-        return Answer(response.status, response.headers, data, url)
+        return Answer(response.status, response.headers, data, url, sent.get("Authorization", ""))
 
     def is_plain(self, registry: str) -> bool:
         """Whether this registry was found to speak plain HTTP."""
@@ -247,47 +255,10 @@ class _NotTls(Unavailable):
         return Unavailable(self.message, hint=self.hint, where=self.where)
 
 
-def is_loopback(netloc: str) -> bool:
-    """Whether ``host[:port]`` is localhost, 127.0.0.0/8 or ::1."""
-    host = urlsplit(f"//{netloc}").hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def origin_of(url: str) -> tuple[str, str, int | None]:
-    """Scheme, host and port with its default: what credentials are bound to (RFC 6454)."""
-    parts = urlsplit(url)
-    return (parts.scheme, parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme))
-
-
 def announced_size(headers: Mapping[str, str]) -> int | None:
     """Bytes of ``Content-Length``; None where it is absent, no number, or of more digits than any size has."""
     text = headers.get("Content-Length", "")
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else None
-
-
-def host_of(url: str) -> str:
-    """``host[:port]`` of an address, without userinfo, for messages."""
-    return urlsplit(url).netloc.rpartition("@")[2]
-
-
-def follow(url: str, target: str) -> str:
-    """The address a ``Location`` header means, seen from ``url``. Raises AnswerIsNo for anything but HTTPS (or HTTP seen from HTTP)."""
-    allowed = ("https",) if url.startswith("https:") else ("https", "http")
-    try:
-        following = urljoin(url, target)
-        scheme, host, _ = origin_of(following)
-    except ValueError:
-        scheme, host, following = "", "", target
-    if scheme not in allowed or not host:
-        message = f"expected {host_of(url)} to redirect to an {' or '.join(allowed)} address, found {following[:100]!r}"
-        hint = "a registry behind TLS has to know its own address; ask whoever runs it"
-        raise AnswerIsNo(message, hint=hint, where=Location(url.partition("?")[0]))
-    return following
 
 
 def _tls_context(ca_file: str | None) -> ssl.SSLContext:

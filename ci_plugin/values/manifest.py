@@ -44,7 +44,7 @@ class Descriptor:
 class Manifest:
     """One manifest or index: its exact bytes and what they say.
 
-    An index has ``entries`` (platform or None, descriptor); an image manifest has ``config`` and ``layers``.
+    An index has ``entries`` (the platform each serves or None, descriptor); an image manifest has ``config`` and ``layers``.
     """
 
     descriptor: Descriptor
@@ -145,8 +145,9 @@ def _parse_descriptor(item: object) -> Descriptor:
 
 
 def _parse_platform(item: Mapping[str, Any]) -> Platform | None:
+    """The platform an index entry serves; None for attestations, and for anything but an image: an index in an index serves none."""
     platform = item.get("platform")
-    return _platform(platform) if isinstance(platform, dict) else None
+    return _platform(platform) if isinstance(platform, dict) and item.get("mediaType") in (OCI_MANIFEST, DOCKER_MANIFEST) else None
 
 
 def _platform(document: Mapping[str, Any]) -> Platform | None:

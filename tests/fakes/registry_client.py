@@ -6,11 +6,14 @@ from collections.abc import Collection
 
 from ci_plugin.ports import CredentialSource
 from ci_plugin.registry.client import RegistryClient
+from ci_plugin.registry.limits import LIMITS, Limits
 from ci_plugin.registry.transport import Proxies
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.reference import Reference
 from tests.fakes.clock import FakeClock
 from tests.fakes.registry import ImageBytes
+
+NO_PROXY = Proxies({})
 
 
 def no_credentials(registry: str) -> None:
@@ -24,10 +27,12 @@ def make_client(
     insecure: Collection[str] = (),
     deadline: float = 60.0,
     ca_file: str | None = None,
+    proxies: Proxies = NO_PROXY,
+    limits: Limits = LIMITS,
 ) -> RegistryClient:
-    """A client that does not wait and knows no proxy."""
+    """A client that does not wait and knows no proxy but the given one."""
     return RegistryClient(
-        credentials, clock=clock or FakeClock(), insecure=insecure, deadline=deadline, ca_file=ca_file, proxies=Proxies({})
+        credentials, clock=clock or FakeClock(), insecure=insecure, deadline=deadline, ca_file=ca_file, proxies=proxies, limits=limits
     )
 
 

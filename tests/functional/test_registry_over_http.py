@@ -278,8 +278,9 @@ class TestLies:
     def test_bytes_that_are_no_manifest_are_refused(self, body: bytes) -> None:
         with FakeRegistry() as registry:
             registry.put_manifest("app", "latest", body, DOCKER_MANIFEST)
-            with pytest.raises(Unavailable, match="found bytes that are none"):
+            with pytest.raises(AnswerIsNo, match="found bytes that are none"):
                 make_client().find_manifest(Repository(registry.address, "app").tagged("latest"))
+            assert len(registry.requests) == 1, "bytes with their right digest stay what they are"
 
 
 STRANGE: list[dict[str, Any]] = [
