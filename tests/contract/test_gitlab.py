@@ -1,0 +1,479 @@
+"""The adapter for GitLab, through python-gitlab, against the fake: rights, faults, foreign answers, and where the token goes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+
+from ci_plugin.errors import AccessDenied, DocumentError, InputError, StagepinError, Unavailable
+from ci_plugin.forge.gitlab import GitLab
+from ci_plugin.forge.package_store import Packages
+from ci_plugin.retry import RetryPolicy
+from tests.fakes.clock import FakeClock
+from tests.fakes.gitlab import FakeGitLab
+from tests.fakes.gitlab_access import access_to, open_gitlab
+from tests.fakes.gitlab_state import GUEST, REPORTER, Job
+
+PATH = ".stagepin/pins.json"
+MARKER = "<!-- stagepin drift -->"
+VERSION = "0123456789ab"
+
+
+@pytest.fixture
+def gitlab() -> Iterator[FakeGitLab]:
+    with FakeGitLab() as running:
+        project = running.add_project()
+        running.add_pipeline(project)
+        running.state.add_merge_request(project, 7)
+        yield running
+
+
+@pytest.fixture
+def job_token(gitlab: FakeGitLab) -> str:
+    return gitlab.add_job_token(gitlab.state.projects[4711])
+
+
+@pytest.fixture
+def bot_token(gitlab: FakeGitLab) -> str:
+    return gitlab.add_access_token()
+
+
+@pytest.fixture
+def packages(gitlab: FakeGitLab, job_token: str) -> Packages:
+    return open_gitlab(gitlab, job_token).packages()
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+class TestTheLibrary:
+    def test_it_is_not_loaded_until_gitlab_is_asked_for_something(self) -> None:
+        heavy = "{'gitlab', 'requests', 'urllib3'} & set(sys.modules)"
+        assert run_python(f"import sys, ci_plugin.forge.gitlab; print(sorted({heavy}))") == "[]"
+
+    def test_where_it_is_not_installed_the_command_that_installs_it_is_named(self) -> None:
+        code = (
+            "import sys; sys.modules['gitlab'] = None\n"
+            "from ci_plugin.forge.gitlab import GitLab\n"
+            "from ci_plugin.forge.access import ForgeAccess\n"
+            "from ci_plugin.errors import InputError\n"
+            "access = ForgeAccess('gitlab', 'https://gitlab.example.com/api/v4', 'gitlab.example.com', '1', '', False)\n"
+            "try:\n    GitLab(access).packages()\n"
+            "except InputError as error:\n    print(error.message, '|', error.hint)"
+        )
+        expected = "expected the library python-gitlab to speak to gitlab.example.com, found no module gitlab"
+        assert run_python(code) == f'{expected} | install it: pip install "stagepin[gitlab]"'
+
+
+class TestWhereTheTokenGoes:
+    def test_a_job_token_and_an_access_token_go_in_headers_of_their_own(self, gitlab: FakeGitLab, job_token: str, bot_token: str) -> None:
+        for token in (job_token, bot_token):
+            assert open_gitlab(gitlab, token).packages().list_files(VERSION) == []
+        sent = [(request.headers.get("job-token"), request.headers.get("private-token")) for request in gitlab.requests]
+        assert sent == [(job_token, None), (None, bot_token)]
+        assert all("authorization" not in request.headers for request in gitlab.requests)
+
+    @pytest.mark.parametrize("kind", ["job", "private"])
+    def test_object_storage_on_another_host_never_sees_it(self, gitlab: FakeGitLab, job_token: str, bot_token: str, kind: str) -> None:
+        token = job_token if kind == "job" else bot_token
+        storage = gitlab.keep_objects_elsewhere()
+        add_job(gitlab, {PATH: b'"of the job"'})
+        opened = open_gitlab(gitlab, token)
+        opened.packages().upload(VERSION, "pins-1.json", b'"of the package"')
+        assert opened.packages().find_file(VERSION, "pins-1.json") == b'"of the package"'
+        assert list(opened.artifacts().read_files("1001", PATH)) == [b'"of the job"']
+        assert len(storage.requests) == 2
+        for request in storage.requests:
+            assert token not in str(request) + str(request.headers)
+            assert not {"job-token", "private-token", "authorization"} & set(request.headers)
+
+    def test_a_download_sent_elsewhere_without_object_storage_does_not_take_it_along(self, gitlab: FakeGitLab, packages: Packages) -> None:
+        storage = gitlab.keep_objects_elsewhere()
+        gitlab.fail(path="/packages?", status=302, headers={"Location": f"{storage.url}/login"})
+        with pytest.raises(Unavailable, match=r"found status 403 from localhost:\d+, where the download was redirected to"):
+            packages.list_files(VERSION)
+        assert [str(request) for request in storage.requests] == ["GET /login"]
+        assert "job-token" not in storage.requests[0].headers
+
+    def test_a_next_page_on_another_host_is_not_asked_for(self, gitlab: FakeGitLab, packages: Packages) -> None:
+        storage = gitlab.keep_objects_elsewhere()
+        gitlab.fail(path="/packages?", headers={"Link": f'<{storage.url}/v4/packages?page=2>; rel="next"'})
+        with pytest.raises(Unavailable, match=r"found a next page on localhost:\d+: the token is not sent there"):
+            packages.list_files(VERSION)
+        assert storage.requests == []
+
+    def test_a_server_that_calls_itself_otherwise_is_read_at_the_address_the_job_was_given(self, bot_token: str) -> None:
+        with FakeGitLab(external_url="https://gitlab.inside.example") as gitlab:
+            project = gitlab.add_project()
+            token = gitlab.add_job_token(project)
+            for number in range(120):
+                gitlab.state.add_package_file(project, gitlab.state.users[0], "stagepin", VERSION, f"build-{number}.json", b"{}")
+            assert len(open_gitlab(gitlab, token).packages().list_files(VERSION)) == 120
+
+    @pytest.mark.parametrize("status", [301, 302, 307, 308])
+    def test_an_upload_that_is_redirected_is_sent_nowhere_else(self, gitlab: FakeGitLab, packages: Packages, status: int) -> None:
+        storage = gitlab.keep_objects_elsewhere()
+        gitlab.fail(method="PUT", status=status, headers={"Location": f"{storage.url}/bucket"})
+        with pytest.raises(InputError, match=rf"found a redirect \(status {status}\), which no write follows"):
+            packages.upload(VERSION, "pins-1.json", b"{}")
+        assert storage.requests == []
+
+    @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "http://[", "gopher://x"])
+    def test_a_redirect_to_no_web_address_is_unavailable(self, gitlab: FakeGitLab, packages: Packages, target: str) -> None:
+        gitlab.fail(path="/packages?", status=302, headers={"Location": target})
+        with pytest.raises(Unavailable):
+            packages.list_files(VERSION)
+
+    def test_redirects_in_a_circle_end(self, gitlab: FakeGitLab, packages: Packages) -> None:
+        gitlab.fail(path="/projects/4711", status=302, headers={"Location": f"{gitlab.api_url}/projects/4711"}, times=None)
+        with pytest.raises(Unavailable, match=r"found no whole answer \(TooManyRedirects\)"):
+            packages.list_files(VERSION)
+        assert len(gitlab.requests) == 6
+
+    @pytest.mark.parametrize("token", ["glpat-x\n", "two words", "schlüssel", "a\x00b"])
+    def test_a_token_that_cannot_be_a_header_is_refused_and_not_shown(self, gitlab: FakeGitLab, token: str) -> None:
+        with pytest.raises(InputError, match="expected a token of printable ASCII in STAGEPIN_TOKEN") as caught:
+            open_gitlab(gitlab, token).packages()
+        assert token not in caught.value.message + caught.value.hint
+        assert gitlab.requests == []
+
+    @pytest.mark.parametrize("fault", [{"status": 401}, {"status": 403}, {"status": 500}, {"drop": True}, {"cut": True}])
+    def test_no_error_shows_it(self, gitlab: FakeGitLab, job_token: str, packages: Packages, fault: dict[str, object]) -> None:
+        gitlab.fail(path="/packages?", **fault)
+        with pytest.raises(StagepinError) as caught:
+            packages.list_files(VERSION)
+        assert job_token not in f"{caught.value.message} {caught.value.hint} {caught.value.where} {caught.value!r}"
+
+    def test_the_address_must_be_that_of_an_api(self, gitlab: FakeGitLab, job_token: str) -> None:
+        access = dataclasses.replace(access_to(gitlab, job_token), url=gitlab.url)
+        with pytest.raises(InputError, match="expected the address of GitLab's API to end with /api/v4, found http://"):
+            GitLab(access).packages()
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("status", [401, 403, 404])
+    def test_rights_that_are_missing_are_named_and_nothing_is_repeated(self, gitlab: FakeGitLab, packages: Packages, status: int) -> None:
+        gitlab.fail(path="/packages?", status=status)
+        with pytest.raises(AccessDenied) as caught:
+            packages.list_files(VERSION)
+        error = caught.value
+        assert error.message == f"expected the packages of {gitlab.address}/4711, found status {status} with CI_JOB_TOKEN"
+        assert "set STAGEPIN_TOKEN (a project access token, scope read_api)" in error.hint
+        assert str(error.where) == f"{gitlab.api_url}/projects/4711"
+        assert (error.exit_code, len(gitlab.requests)) == (2, 1)
+
+    def test_a_job_without_any_token_hears_so(self, gitlab: FakeGitLab) -> None:
+        with pytest.raises(AccessDenied, match=r"found status 404 without a token \(CI_JOB_TOKEN and STAGEPIN_TOKEN are empty\)"):
+            open_gitlab(gitlab, "").packages().list_files(VERSION)
+
+    def test_a_token_of_a_job_that_ended_is_refused(self, gitlab: FakeGitLab, job_token: str, packages: Packages) -> None:
+        gitlab.revoke(job_token)
+        with pytest.raises(AccessDenied, match="found status 401 with CI_JOB_TOKEN") as caught:
+            packages.list_files(VERSION)
+        assert "a job token has the role of whoever started the pipeline, ends with its job" in caught.value.hint
+
+    def test_a_token_whose_scope_is_too_narrow_is_refused(self, gitlab: FakeGitLab) -> None:
+        token = gitlab.add_access_token(scopes=("read_api",))
+        packages = open_gitlab(gitlab, token).packages()
+        assert packages.list_files(VERSION) == []
+        with pytest.raises(AccessDenied, match="found status 403 with STAGEPIN_TOKEN"):
+            packages.upload(VERSION, "pins-1.json", b"{}")
+
+    def test_a_job_token_of_another_project_is_refused(self, gitlab: FakeGitLab) -> None:
+        other = gitlab.add_job_token(gitlab.add_project("group/other", 4712))
+        with pytest.raises(AccessDenied, match="found status 403 with CI_JOB_TOKEN") as caught:
+            open_gitlab(gitlab, other).packages().list_files(VERSION)
+        assert "works in its own project" in caught.value.hint
+
+    @pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 520])
+    def test_what_may_pass_is_unavailable_and_not_repeated_by_the_library(
+        self, gitlab: FakeGitLab, packages: Packages, status: int
+    ) -> None:
+        gitlab.fail(path="/packages?", status=status, times=None)
+        with pytest.raises(Unavailable, match=f"expected the packages of .*/4711, found status {status}$") as caught:
+            packages.list_files(VERSION)
+        assert (caught.value.exit_code, len(gitlab.requests)) == (3, 1)
+
+    @pytest.mark.parametrize(
+        ("header", "asked"), [("7", 7.0), ("0", 0.0), (None, None), ("-1", None), ("soon", None), ("99999999999", None), ("²", None)]
+    )
+    def test_a_rate_limit_says_how_long_to_wait(
+        self, gitlab: FakeGitLab, packages: Packages, header: str | None, asked: float | None
+    ) -> None:
+        gitlab.limit_rate(header)
+        with pytest.raises(Unavailable, match="found status 429") as caught:
+            packages.list_files(VERSION)
+        assert (caught.value.retry_after, caught.value.hint) == (asked, "GitLab limits requests; run the job again later")
+        assert len(gitlab.requests) == 1
+
+    def test_the_one_retry_policy_waits_as_long_as_gitlab_asked(self, gitlab: FakeGitLab, packages: Packages) -> None:
+        gitlab.limit_rate("7")
+        clock = FakeClock()
+        assert RetryPolicy(clock.sleep).run(lambda: packages.list_files(VERSION)) == []
+        assert clock.slept == [7.0]
+
+
+class TestForeignAnswers:
+    @pytest.mark.parametrize(
+        "fault", [{"drop": True}, {"cut": True}, {"lose_reply": True}, {"headers": {"Content-Length": "100000"}, "cut": True}]
+    )
+    def test_a_connection_that_breaks_is_unavailable(self, gitlab: FakeGitLab, packages: Packages, fault: dict[str, object]) -> None:
+        packages.upload(VERSION, "pins-1.json", b"{}")
+        gitlab.fail(path="/packages?", **fault)
+        with pytest.raises(Unavailable, match="found no whole answer"):
+            packages.list_files(VERSION)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"",
+            b"<html>Sign in</html>",
+            b"null",
+            b"7",
+            b'"text"',
+            b"[1]",
+            b"[[]]",
+            b'{"message": "hello"}',
+            b"\xff\xfe",
+            b'[{"name": "stagepin", "version": "0123456789ab"}]',
+            b'[{"id": "1", "name": "stagepin", "version": "0123456789ab"}]',
+            b'[{"id": true, "name": "stagepin", "version": "0123456789ab"}]',
+            b"[" * 100_000,
+        ],
+    )
+    def test_an_answer_that_makes_no_sense_is_unavailable(self, gitlab: FakeGitLab, packages: Packages, body: bytes) -> None:
+        gitlab.fail(path="/packages?", change=lambda _: body)
+        with pytest.raises(Unavailable, match="found an answer that makes no sense"):
+            packages.list_files(VERSION)
+
+    @pytest.mark.parametrize("entry", [{"id": 1}, {"id": None, "file_name": "x"}, {"id": 1, "file_name": 7}])
+    def test_a_file_without_id_or_name_makes_no_sense(self, gitlab: FakeGitLab, packages: Packages, entry: dict[str, object]) -> None:
+        packages.upload(VERSION, "pins-1.json", b"{}")
+        gitlab.fail(path="/package_files", change=lambda _: json.dumps([entry]).encode())
+        with pytest.raises(Unavailable, match="found an answer that makes no sense"):
+            packages.list_files(VERSION)
+
+    def test_a_file_without_a_checksum_is_taken_as_it_is(self, gitlab: FakeGitLab, packages: Packages) -> None:
+        packages.upload(VERSION, "pins-1.json", b"{}")
+        gitlab.fail(path="/package_files", change=lambda data: data.replace(b"file_sha256", b"something_else"))
+        assert [(file.name, file.sha256) for file in packages.list_files(VERSION)] == [("pins-1.json", None)]
+
+    @pytest.mark.parametrize("entries", [b"[]", b'[{"id": 1, "name": "stagepin", "version": "x"}]'])
+    def test_pages_without_end_end(self, gitlab: FakeGitLab, packages: Packages, entries: bytes) -> None:
+        again = f'<{gitlab.api_url}/projects/4711/packages?page=1>; rel="next"'
+        entries = b"[" + b",".join([entries.strip(b"[]")] * (100 if len(entries) > 2 else 1)) + b"]"
+        gitlab.fail(path="/packages?", headers={"Link": again}, change=lambda _: entries, times=None)
+        with pytest.raises(Unavailable):
+            packages.list_files(VERSION)
+
+    def test_an_endless_body_is_not_read_to_its_end(self, gitlab: FakeGitLab, packages: Packages) -> None:
+        gitlab.fail(path="/packages?", change=lambda _: b" " * (20 * 1024 * 1024 + 1))
+        with pytest.raises(DocumentError, match=r"expected at most 20971520 bytes from 127\.0\.0\.1:\d+, found more"):
+            packages.list_files(VERSION)
+
+    def test_where_nobody_listens_it_is_unavailable(self, gitlab: FakeGitLab, job_token: str) -> None:
+        access = dataclasses.replace(access_to(gitlab, job_token), url="http://127.0.0.1:1/api/v4")
+        with pytest.raises(Unavailable, match=r"found no whole answer \(ConnectionError\)"):
+            GitLab(access).packages().list_files(VERSION)
+
+
+def add_job(gitlab: FakeGitLab, files: dict[str, bytes] | None, **job: object) -> Job:
+    name = str(job.pop("name", "pin"))
+    return gitlab.state.add_job(gitlab.state.pipelines[1001], name, files=files, **job)  # type: ignore[arg-type]
+
+
+class TestJobArtifacts:
+    @pytest.fixture
+    def read(self, gitlab: FakeGitLab, job_token: str) -> Callable[..., list[bytes]]:
+        return lambda pipeline="1001": list(open_gitlab(gitlab, job_token).artifacts().read_files(pipeline, PATH))
+
+    def test_every_try_of_every_job_is_read_oldest_first(self, gitlab: FakeGitLab, read: Callable[..., list[bytes]]) -> None:
+        add_job(gitlab, {PATH: b"1"}, status="failed")
+        add_job(gitlab, {PATH: b"2"}, status="canceled")
+        add_job(gitlab, {PATH: b"3"})
+        add_job(gitlab, {PATH: b"4"}, name="build")
+        add_job(gitlab, None, name="lint")
+        assert [job.retried for job in gitlab.state.jobs.values()] == [True, True, False, False, False]
+        assert read() == [b"1", b"2", b"3", b"4"]
+
+    def test_expired_and_erased_ones_are_left_out_and_locked_ones_are_not(
+        self, gitlab: FakeGitLab, read: Callable[..., list[bytes]]
+    ) -> None:
+        add_job(gitlab, {PATH: b"expired"}, expire_in=60)
+        add_job(gitlab, {PATH: b"erased"}).files = None
+        add_job(gitlab, {PATH: b"kept for the latest pipeline"}, expire_in=60).is_locked = True
+        add_job(gitlab, {PATH: b"young"}, expire_in=3600)
+        advance(gitlab, 120)
+        assert read() == [b"kept for the latest pipeline", b"young"]
+
+    def test_where_all_have_expired_there_are_none(self, gitlab: FakeGitLab, read: Callable[..., list[bytes]]) -> None:
+        add_job(gitlab, {PATH: b"expired"}, expire_in=60)
+        advance(gitlab, 120)
+        assert read() == []
+
+    def test_archives_without_the_file_are_passed_over(self, gitlab: FakeGitLab, read: Callable[..., list[bytes]]) -> None:
+        add_job(gitlab, {"report.xml": b"<x/>"}, name="test")
+        assert read() == []
+        assert gitlab.count("HEAD", "/artifacts") == 1, "that the archive itself can be read shows that the file is not in it"
+
+    def test_without_artifacts_there_is_no_further_request(self, gitlab: FakeGitLab, read: Callable[..., list[bytes]]) -> None:
+        add_job(gitlab, None)
+        assert read() == []
+        assert len(gitlab.requests) == 1
+
+    def test_other_pipelines_are_not_read(self, gitlab: FakeGitLab, read: Callable[..., list[bytes]]) -> None:
+        other = gitlab.add_pipeline(gitlab.state.projects[4711], 1002)
+        gitlab.state.add_job(other, "pin", files={PATH: b"other"})
+        assert read() == []
+        assert read("1002") == [b"other"]
+
+    def test_jobs_of_a_child_pipeline_and_its_bridge_are_not_the_parents(
+        self, gitlab: FakeGitLab, read: Callable[..., list[bytes]]
+    ) -> None:
+        child = gitlab.add_pipeline(gitlab.state.projects[4711], 1002, parent=1001)
+        gitlab.state.add_job(child, "pin", files={PATH: b"child"})
+        assert read() == []
+
+    def test_jobs_beyond_the_first_page_are_read(self, gitlab: FakeGitLab, read: Callable[..., list[bytes]]) -> None:
+        add_job(gitlab, {PATH: b"oldest"})
+        for _ in range(230):
+            add_job(gitlab, None, name="again")
+        assert read() == [b"oldest"]
+        assert gitlab.count(path="/jobs?") == 3
+
+    def test_a_tier_that_keeps_artifacts_from_job_tokens_is_not_taken_for_absence(
+        self, gitlab: FakeGitLab, bot_token: str, read: Callable[..., list[bytes]]
+    ) -> None:
+        gitlab.state.projects[4711].job_token_reads_artifacts = False
+        job = add_job(gitlab, {PATH: b"1"})
+        with pytest.raises(AccessDenied, match=f"expected the artifacts of job {job.id}, found status 404 with CI_JOB_TOKEN") as caught:
+            read()
+        assert "on GitLab Free a job token may not read them: set STAGEPIN_TOKEN" in caught.value.hint
+        assert list(open_gitlab(gitlab, bot_token).artifacts().read_files("1001", PATH)) == [b"1"]
+
+    def test_a_version_that_lists_no_jobs_to_job_tokens_is_not_taken_for_absence(
+        self, gitlab: FakeGitLab, read: Callable[..., list[bytes]]
+    ) -> None:
+        gitlab.state.projects[4711].job_token_lists_jobs = False
+        with pytest.raises(
+            AccessDenied, match=r"expected the jobs of pipeline 1001 of .*/4711, found status 404 with CI_JOB_TOKEN"
+        ) as caught:
+            read()
+        assert "older versions of GitLab take no job token here" in caught.value.hint
+
+    def test_a_pipeline_that_is_not_there_is_said(self, read: Callable[..., list[bytes]]) -> None:
+        with pytest.raises(AccessDenied, match=r"expected the jobs of pipeline 999 of .*, found status 404") as caught:
+            read("999")
+        assert caught.value.hint.startswith("check the pipeline's id")
+
+    @pytest.mark.parametrize("status", [403, 404, 503])
+    def test_object_storage_that_fails_is_unavailable_and_never_absence(
+        self, gitlab: FakeGitLab, read: Callable[..., list[bytes]], status: int
+    ) -> None:
+        gitlab.keep_objects_elsewhere().fails_with = status
+        add_job(gitlab, {PATH: b"1"})
+        with pytest.raises(Unavailable, match=rf"found status {status} from localhost:\d+, where the download was redirected to"):
+            read()
+
+    def test_what_lies_in_object_storage_counts_as_readable(self, gitlab: FakeGitLab, read: Callable[..., list[bytes]]) -> None:
+        gitlab.keep_objects_elsewhere()
+        add_job(gitlab, {"report.xml": b"<x/>"})
+        assert read() == []
+
+    def test_the_name_and_what_it_promises_are_said(self, gitlab: FakeGitLab, job_token: str) -> None:
+        artifacts = open_gitlab(gitlab, job_token).artifacts()
+        assert artifacts.name == f"{gitlab.address}/4711"
+        assert "a pin job that is retried after its artifacts are gone pins anew" in artifacts.life
+
+
+def advance(gitlab: FakeGitLab, seconds: float) -> None:
+    clock = gitlab.state.clock
+    assert isinstance(clock, FakeClock)
+    before = clock.now()
+    clock.advance(seconds)
+    assert clock.now() - before == timedelta(seconds=seconds)
+
+
+class TestMergeRequestNotes:
+    def notes(self, gitlab: FakeGitLab) -> list[str]:
+        return [note.body for note in gitlab.state.merge_requests[0].notes]
+
+    def test_a_comment_is_written_once_and_then_updated_in_place(self, gitlab: FakeGitLab, bot_token: str) -> None:
+        discussion = open_gitlab(gitlab, bot_token).discussion(7)
+        assert discussion.find_comment(MARKER) is None
+        first = discussion.put_comment(MARKER, f"{MARKER}\none")
+        assert first == f"{gitlab.url}/group/app/-/merge_requests/7#note_301"
+        assert open_gitlab(gitlab, bot_token).discussion(7).put_comment(MARKER, f"{MARKER}\ntwo") == first
+        assert discussion.find_comment(MARKER) == first
+        assert self.notes(gitlab) == [f"{MARKER}\ntwo"]
+
+    def test_notes_of_others_and_of_the_system_are_left_alone(self, gitlab: FakeGitLab, bot_token: str) -> None:
+        merge_request, somebody = gitlab.state.merge_requests[0], gitlab.state.add_user("mallory")
+        gitlab.state.add_note(merge_request, somebody, f"look: {MARKER}")
+        gitlab.state.add_note(merge_request, gitlab.state.users[0], f"changed {MARKER}", is_system=True)
+        discussion = open_gitlab(gitlab, bot_token).discussion(7)
+        assert discussion.find_comment(MARKER) is None
+        discussion.put_comment(MARKER, f"{MARKER} ours")
+        assert self.notes(gitlab) == [f"look: {MARKER}", f"changed {MARKER}", f"{MARKER} ours"]
+
+    def test_of_several_of_ours_the_oldest_is_updated(self, gitlab: FakeGitLab, bot_token: str) -> None:
+        bot = gitlab.state.tokens[bot_token].user
+        for text in ("one", "two"):
+            gitlab.state.add_note(gitlab.state.merge_requests[0], bot, f"{MARKER} {text}")
+        open_gitlab(gitlab, bot_token).discussion(7).put_comment(MARKER, f"{MARKER} new")
+        assert self.notes(gitlab) == [f"{MARKER} new", f"{MARKER} two"]
+
+    def test_it_is_found_among_many(self, gitlab: FakeGitLab, bot_token: str) -> None:
+        discussion = open_gitlab(gitlab, bot_token).discussion(7)
+        address = discussion.put_comment(MARKER, MARKER)
+        for number in range(250):
+            gitlab.state.add_note(gitlab.state.merge_requests[0], gitlab.state.users[0], f"comment {number}")
+        assert discussion.find_comment(MARKER) == address
+
+    def test_a_reply_that_is_lost_makes_no_second_comment(self, gitlab: FakeGitLab, bot_token: str) -> None:
+        discussion = open_gitlab(gitlab, bot_token).discussion(7)
+        gitlab.fail(method="POST", lose_reply=True)
+        RetryPolicy(FakeClock().sleep).run(lambda: discussion.put_comment(MARKER, f"{MARKER} once"))
+        assert self.notes(gitlab) == [f"{MARKER} once"]
+
+    def test_a_job_token_is_refused_before_anything_is_sent(self, gitlab: FakeGitLab, job_token: str) -> None:
+        with pytest.raises(AccessDenied) as caught:
+            open_gitlab(gitlab, job_token).discussion(7)
+        assert caught.value.message == "expected a token that may comment on the merge request !7, found CI_JOB_TOKEN, which may only read"
+        assert caught.value.hint.startswith("set the masked variable STAGEPIN_TOKEN to a project access token with the scope api")
+        assert gitlab.requests == []
+
+    @pytest.mark.parametrize(("role", "scopes"), [(GUEST, ("api",)), (REPORTER, ("read_api",)), (0, ("api",))])
+    def test_a_token_that_may_not_comment_is_told_what_it_lacks(self, gitlab: FakeGitLab, role: int, scopes: tuple[str, ...]) -> None:
+        token = gitlab.add_access_token(role, scopes)
+        with pytest.raises(AccessDenied, match=r"found status 40[34] with STAGEPIN_TOKEN") as caught:
+            open_gitlab(gitlab, token).discussion(7).put_comment(MARKER, MARKER)
+        assert "the scope api and the role Reporter or higher" in caught.value.hint
+        assert self.notes(gitlab) == []
+
+    def test_a_merge_request_that_is_not_there_is_said(self, gitlab: FakeGitLab, bot_token: str) -> None:
+        with pytest.raises(AccessDenied, match="expected the comments of the merge request !8, found status 404"):
+            open_gitlab(gitlab, bot_token).discussion(8).find_comment(MARKER)
+
+
+class TestTheProjectsId:
+    @pytest.mark.parametrize("path", ["group/app", "Group/App"])
+    def test_it_is_found_by_path(self, gitlab: FakeGitLab, bot_token: str, path: str) -> None:
+        assert open_gitlab(gitlab, bot_token, path).find_project_id(path) == "4711"
+        assert str(gitlab.requests[0]).startswith("GET /api/v4/projects/" + path.replace("/", "%2F"))
+
+    def test_a_project_the_token_does_not_see_has_none(self, gitlab: FakeGitLab, bot_token: str) -> None:
+        assert open_gitlab(gitlab, bot_token, "group/none").find_project_id("group/none") is None
+
+    def test_a_wrong_token_is_told(self, gitlab: FakeGitLab) -> None:
+        with pytest.raises(AccessDenied, match="expected the project group/app, found status 401 with STAGEPIN_TOKEN"):
+            open_gitlab(gitlab, "glpat-wrong", "group/app").find_project_id("group/app")
