@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,7 @@ from ci_plugin.forge.artifact_store import PINS_PATH
 from ci_plugin.forge.github import GitHub
 from ci_plugin.forge.ref_store import GitDatabase
 from ci_plugin.values.document import LARGEST_DOCUMENT
+from tests.contract.test_github_artifact_client import JobWithClient, step
 from tests.fakes.github import FakeGitHub, Project
 from tests.fakes.github_openapi import problems
 from tests.fakes.github_state import zip_of
@@ -399,6 +401,27 @@ def test_a_file_that_was_uploaded_unzipped_is_taken_as_it_is(project: Project, g
     project.add_artifact(run.id, "pins.json", b'{"pins": 1}')
     project.add_artifact(run.id, "build.json", b"{}")
     assert read(github, run.id) == [b'{"pins": 1}']
+
+
+@pytest.mark.parametrize("options", [{}, {"compressionLevel": 0}, {"compressionLevel": 9}])
+def test_what_githubs_own_client_zips_is_read(
+    options: dict[str, object], fake: FakeGitHub, project: Project, github: GitHub, tmp_path: Path
+) -> None:
+    run = project.start_run("pin")
+    job = JobWithClient(fake, project, run, tmp_path)
+    (tmp_path / ".stagepin" / "größe.txt").write_bytes(bytes(100_000))
+    files = [str(path) for path in (tmp_path / ".stagepin", tmp_path / ".stagepin" / "größe.txt", job.pins)]
+    job.run(step("uploadArtifact", "stagepin-pins", files, str(tmp_path), options))
+    job.run(step("uploadArtifact", "stagepin-alone", [str(job.pins)], str(job.pins.parent), options))
+    assert read(github, run.id) == [job.pins.read_bytes()] * 2
+
+
+def test_what_githubs_own_client_uploads_unzipped_is_read(fake: FakeGitHub, project: Project, github: GitHub, tmp_path: Path) -> None:
+    run = project.start_run("pin")
+    job = JobWithClient(fake, project, run, tmp_path)
+    job.run(step("uploadArtifact", "stagepin-pins", [str(job.pins)], str(tmp_path), {"skipArchive": True}))
+    assert [artifact.name for artifact in project.artifacts(run.id)] == ["pins.json"]
+    assert read(github, run.id) == [job.pins.read_bytes()]
 
 
 def test_the_token_stays_behind_when_the_bytes_are_fetched(fake: FakeGitHub, project: Project, github: GitHub) -> None:
