@@ -62,18 +62,26 @@ def read_access(environ: Mapping[str, str], forge: str, host: str, project: str)
 def remote_access(environ: Mapping[str, str], remote: RemoteAddress) -> ForgeAccess:
     """Outside CI: the access to the forge a clone came from.
 
-    A host with ``github`` in its name or under ``ghe.com`` is GitHub's, any other GitLab's.
+    A host with ``github`` in its name or under ``ghe.com`` is GitHub's, any other GitLab's. ``GITHUB_TOKEN`` on somebody's machine is for
+    GitHub's own hosts (so gh has it, cli.github.com/manual/gh_help_environment): a clone from anywhere else does not get it.
+    ``STAGEPIN_TOKEN`` is for the host that is cloned from, whichever it is.
     """
     host = _SSH_HOSTS.get(remote.host, remote.host)
-    is_github = "github" in host or host.endswith(".ghe.com")
-    return read_access(environ, "github" if is_github else "gitlab", host, remote.path)
+    is_githubs_own = _is_githubs_own(host)
+    dropped = {"CI_JOB_TOKEN"} if is_githubs_own else {"CI_JOB_TOKEN", "GITHUB_TOKEN"}
+    kept = {name: value for name, value in environ.items() if name not in dropped}
+    return read_access(kept, "github" if is_githubs_own or "github" in host else "gitlab", host, remote.path)
 
 
 def _default_url(forge: str, host: str) -> str:
     if forge == "gitlab":
         return f"https://{host}/api/v4"
     # docs.github.com, "About the REST API": github.com and GitHub's own domain for enterprises have a host for it.
-    return f"https://api.{host}" if host == "github.com" or host.endswith(".ghe.com") else f"https://{host}/api/v3"
+    return f"https://api.{host}" if _is_githubs_own(host) else f"https://{host}/api/v3"
+
+
+def _is_githubs_own(host: str) -> bool:
+    return host == "github.com" or host.endswith(".ghe.com")
 
 
 def _read_token(environ: Mapping[str, str], name: str) -> str:

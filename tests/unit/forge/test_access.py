@@ -122,3 +122,12 @@ def test_on_this_machine_plain_http_will_do(host: str) -> None:
 def test_outside_ci_the_clones_remote_says_which_forge_to_ask(host: str, forge: str, url: str) -> None:
     access = remote_access({"STAGEPIN_TOKEN": "mine"}, RemoteAddress(host, "group/app"))
     assert (access.forge, access.url, access.project, access.pipeline) == (forge, url, "group/app", "")
+
+
+@pytest.mark.parametrize(
+    ("host", "token"), [("github.com", "ghp_mine"), ("octocorp.ghe.com", "ghp_mine"), ("github.evil.example", ""), ("git.example.com", "")]
+)
+def test_outside_ci_a_token_for_github_goes_to_no_host_that_only_calls_itself_so(host: str, token: str) -> None:
+    access = remote_access({"GITHUB_TOKEN": "ghp_mine", "CI_JOB_TOKEN": "left over"}, RemoteAddress(host, "group/app"))
+    assert access.token == token
+    assert remote_access({"STAGEPIN_TOKEN": "for-it"}, RemoteAddress(host, "group/app")).token == "for-it"
