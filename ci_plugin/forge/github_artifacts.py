@@ -126,7 +126,7 @@ class GitHubArtifacts:
         try:
             with self._blobs.get(
                 url,
-                headers={"User-Agent": f"stagepin/{__version__}", "Accept-Encoding": "identity"},
+                headers={"User-Agent": f"stagepin/{__version__}"},
                 timeout=(CONNECT_SECONDS, IDLE_SECONDS),
                 allow_redirects=False,
                 stream=True,

@@ -59,22 +59,26 @@ def address_of(url: str) -> str:
     return (url.partition("://")[0] + "://" + url.partition("://")[2].partition("/")[0].rpartition("@")[2])[:200]
 
 
-def read_body(response: requests.Response, limit: int, url: str) -> bytes:
-    """All of a body that is streamed, at most ``limit`` bytes, within the total time. Raises AnswerIsNo, Unavailable."""
-    end, parts, size, host = time.monotonic() + TOTAL_SECONDS, [], 0, urlsplit(url).netloc
-    for chunk in response.iter_content(_CHUNK):
-        parts.append(chunk)
-        size += len(chunk)
-        if size > limit:
+def read_body(response: requests.Response, limit: int, url: str, seconds: float = TOTAL_SECONDS) -> bytes:
+    """All of a streamed body as it came, at most ``limit`` bytes, within ``seconds``. Raises AnswerIsNo, Unavailable."""
+    end, body, host = time.monotonic() + seconds, bytearray(), urlsplit(url).netloc
+    # read1 gives what is there: iter_content would wait for a whole chunk, for hours where a byte comes each second.
+    while chunk := response.raw.read1(_CHUNK, decode_content=False):
+        body += chunk
+        if len(body) > limit:
             raise AnswerIsNo(f"expected at most {limit} bytes from {host}, found more")
         if time.monotonic() > end:
-            raise Unavailable(f"expected the whole answer from {host} within {TOTAL_SECONDS:.0f} s, found {size} bytes of it")
-    return b"".join(parts)
+            raise Unavailable(f"expected the whole answer from {host} within {seconds:.0f} s, found {len(body)} bytes of it")
+    announced = response.headers.get("Content-Length", "")
+    if announced.isdecimal() and int(announced) != len(body):
+        raise Unavailable(f"expected {announced} bytes from {host}, found {len(body)} before the connection ended")
+    return bytes(body)
 
 
 def new_session() -> requests.Session:
-    """A session that retries nothing, keeps no cookies and never looks into ``.netrc``."""
+    """A session that retries nothing, keeps no cookies, takes nothing compressed and never looks into ``.netrc``."""
     session = _Session()
+    session.headers["Accept-Encoding"] = "identity"
     session.auth = Requester.noopAuth
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     for scheme in ("https://", "http://"):

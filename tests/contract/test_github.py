@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -312,6 +313,33 @@ def test_an_answer_without_end_is_not_read_to_the_end(fake: FakeGitHub, database
     error = refusal(lambda: database.find_ref(REF))
     assert isinstance(error, AnswerIsNo)
     assert "expected at most 33554432 bytes from 127.0.0.1:" in error.message
+
+
+class Dripping:
+    """A streamed answer of which a byte comes at a time, for ever."""
+
+    def __init__(self) -> None:
+        self.raw = self
+        self.given = 0
+
+    def read1(self, amount: int, *, decode_content: bool) -> bytes:
+        self.given += 1
+        return b"x"
+
+
+def test_an_answer_that_drips_is_given_up_in_time() -> None:
+    from ci_plugin.forge.github_connection import read_body
+
+    dripping = Dripping()
+    error = refusal(lambda: read_body(cast("Any", dripping), 1024, "https://api.github.com/user", seconds=-1.0))
+    assert isinstance(error, Unavailable)
+    assert error.message == "expected the whole answer from api.github.com within -1 s, found 1 bytes of it"
+    assert dripping.given == 1
+
+
+def test_nothing_compressed_is_asked_for(fake: FakeGitHub, database: GitDatabase) -> None:
+    database.write_blob(b"x")
+    assert fake.requests[0].headers["accept-encoding"] == "identity"
 
 
 def test_a_status_nobody_expects_quotes_github(fake: FakeGitHub, database: GitDatabase) -> None:
