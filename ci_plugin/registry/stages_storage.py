@@ -15,6 +15,8 @@ from ci_plugin.values.digest import Digest, ImageId
 from ci_plugin.values.manifest import LARGEST_CONFIG, Descriptor, Manifest, parse_image_config
 from ci_plugin.values.reference import Reference, Repository
 
+_PUSHES = 3
+
 
 class RegistryStagesStorage:
     """The stages of one repository. Without an engine it answers questions only."""
@@ -39,8 +41,23 @@ class RegistryStagesStorage:
         return self._stored(manifest, self._repository.tagged(signature)) if manifest else None
 
     def publish_unique(self, signature: str, image: ImageId) -> StoredStage:
-        """Push an image of the engine under ``<signature>-<8 random hex>``; what the registry then serves is the stored stage."""
-        engine = self._get_engine()
+        """Push an image of the engine under ``<signature>-<8 random hex>``; what the registry then serves is the stored stage.
+
+        A registry that collects garbage while jobs push loses blobs before their manifest comes, and manifests that have just come: then
+        it is pushed again, and the engine uploads what is missing. Raises Unavailable where it is lost every time.
+        """
+        engine, lost = self._get_engine(), ""
+        for _ in range(_PUSHES):
+            try:
+                return self._publish(engine, signature, image)
+            except Gone as error:
+                if engine.find_image(str(image)) is None:
+                    raise
+                lost = error.message
+        hint = "does its garbage collection run while jobs push? run again when it has ended; or does another server answer reads?"
+        raise Unavailable(f"expected {self._repository} to keep what was pushed, found it lost {_PUSHES} times: {lost}", hint=hint)
+
+    def _publish(self, engine: Engine, signature: str, image: ImageId) -> StoredStage:
         name = self._repository.tagged(f"{signature}-{secrets.token_hex(4)}")
         engine.tag(image, name)
         try:
@@ -84,8 +101,7 @@ class RegistryStagesStorage:
     def _get_pushed(self, digest: Digest) -> Manifest:
         manifest = self._registry.find_manifest(self._repository.at(digest))
         if manifest is None:
-            message = f"expected {self._repository.at(digest)}, which the engine just pushed; found nothing"
-            raise Unavailable(message, hint="does the registry remove what it was given, or does another server answer reads?")
+            raise Gone(f"expected {self._repository.at(digest)}, which the engine just pushed; found nothing")
         return manifest
 
     def _unwrap(self, manifest: Manifest) -> Manifest:

@@ -129,6 +129,40 @@ def test_a_name_that_is_there_is_not_written_again() -> None:
         assert registry.count("PUT") == 0
 
 
+def test_what_the_registry_collected_meanwhile_is_pushed_again() -> None:
+    with FakeRegistry() as registry:
+        repository, engine = Repository(registry.address, "app"), make_engine()
+        image = make_image(engine)
+        # What the real engine says of MANIFEST_BLOB_UNKNOWN and of a layer that went during the push (measured).
+        engine.fail_push(Gone("expected the engine to push app, found: manifest blob unknown: blob unknown to registry"))
+        stage = make_storage(repository, engine).publish_unique(SIGNATURE, image)
+        assert (stage.image_id, len(engine.pushed)) == (image, 1)
+        engine.fail_push(Gone("expected the engine to push app, found: unknown blob"), times=3)
+        with pytest.raises(Unavailable, match="found it lost 3 times: expected the engine to push app, found: unknown blob") as caught:
+            make_storage(repository, engine).publish_unique(SIGNATURE, image)
+        assert "garbage collection" in caught.value.hint
+
+
+def test_a_manifest_that_is_gone_right_after_the_push_is_pushed_again() -> None:
+    with FakeRegistry() as registry:
+        repository, engine = Repository(registry.address, "app"), make_engine()
+        registry.fail(method="GET", path="/manifests/", status=404, body=b'{"errors": [{"code": "MANIFEST_UNKNOWN"}]}', times=2)
+        make_storage(repository, engine).publish_unique(SIGNATURE, make_image(engine))
+        assert len(engine.pushed) == 2
+        registry.fail(method="GET", path="/manifests/", status=404, body=b'{"errors": [{"code": "MANIFEST_UNKNOWN"}]}', times=None)
+        with pytest.raises(Unavailable, match="which the engine just pushed; found nothing"):
+            make_storage(repository, engine).publish_unique(SIGNATURE, make_image(engine))
+
+
+def test_an_image_the_engine_lost_is_not_pushed_again() -> None:
+    with FakeRegistry() as registry:
+        engine = make_engine()
+        image = make_image(engine)
+        engine.on_push = lambda: engine.remove(image)
+        with pytest.raises(Gone, match="does not exist locally"):
+            make_storage(Repository(registry.address, "app"), engine).publish_unique(SIGNATURE, image)
+
+
 def test_with_immutable_tags_a_refused_write_means_somebody_was_first() -> None:
     with FakeRegistry() as registry:
         repository = Repository(registry.address, "app")

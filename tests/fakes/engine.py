@@ -14,7 +14,7 @@ import json
 import shlex
 import tarfile
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,9 +75,11 @@ class FakeEngine:
         self._volumes: dict[str, dict[str, str]] = {}
         self._digests: dict[Reference, ImageId] = {}
         self._failures: dict[str, tuple[int, str]] = {}
-        self._push_error: StagepinError | None = None
+        self._push_errors: list[StagepinError] = []
         self._lock = threading.RLock()
         self.dead = False
+        self.on_push: Callable[[], None] = lambda: None
+        """Called before every push: what happens on the machine meanwhile."""
         self.ran: list[tuple[ImageId, tuple[str, ...]]] = []
         self.builds: list[FakeBuild] = []
         self.pulled: list[Reference] = []
@@ -87,9 +89,9 @@ class FakeEngine:
         """From now on this command prints that and ends with that code."""
         self._failures[command] = (exit_code, output)
 
-    def fail_push(self, error: StagepinError) -> None:
-        """The next push ends with this error, after the blobs."""
-        self._push_error = error
+    def fail_push(self, error: StagepinError, times: int = 1) -> None:
+        """The next pushes end with this error, after the blobs."""
+        self._push_errors += [error] * times
 
     def remove(self, image: ImageId) -> None:
         """What ``docker rmi`` does on somebody's terminal."""
@@ -189,6 +191,7 @@ class FakeEngine:
 
     def push(self, reference: Reference) -> Digest:
         self._live(f"push {reference}")
+        self.on_push()
         held = self._names.get(_name(reference))
         if held is None:
             message = (
@@ -198,9 +201,8 @@ class FakeEngine:
         image, registry = self._get(held), self._get_registry(reference)
         for blob in (image.config, *(blob for _, blob in image.layers)):
             registry.put_blob(reference.repository, blob)
-        if self._push_error:
-            error, self._push_error = self._push_error, None
-            raise error
+        if self._push_errors:
+            raise self._push_errors.pop(0)
         digest = registry.put_manifest(reference, _manifest(image), DOCKER_MANIFEST)
         with self._lock:
             self.pushed.append(reference)

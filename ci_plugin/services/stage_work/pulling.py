@@ -36,19 +36,22 @@ class Bases:
         self._places = places
         self._copy_used = copy_used
         self._found: dict[Reference, Reference] = {}
+        self._down: set[str] = set()
         self._lock = threading.Lock()
 
     def pull(self, pinned: Reference) -> Pulled:
         """The base from the first place that has it.
 
-        Gone moves on to the next place, and at a mirror Unavailable and AccessDenied too. Raises what the place it was pinned at said;
-        Gone where none has it any more.
+        Gone moves on to the next place, and at a mirror Unavailable and AccessDenied too; a mirror that is down costs its tries once.
+        Raises what the place it was pinned at said; Gone where none has it any more.
         """
         known = self._found.get(pinned)
         places = (known,) if known else self._places(pinned)
         own = places.index(pinned) if pinned in places else 0
         gone: list[Gone] = []
         for number, place in enumerate(places):
+            if number < own and place.repository.registry in self._down:
+                continue
             try:
                 image = self._engine.pull(place)
             except Gone as error:
@@ -58,10 +61,11 @@ class Bases:
                     error.message = f"{pinned} is gone from its registry; of the copy that was kept: {error.message}"
                 if number >= own:
                     raise
+                self._down |= {place.repository.registry} if isinstance(error, Unavailable) else set()
             else:
                 self._remember(pinned, place, is_copy=number > own)
                 return Pulled(pinned, place, image)
-        raise _lost(pinned, places[own + 1 :], gone[0])
+        raise _lost(places[own + 1 :], gone[0])
 
     def _remember(self, pinned: Reference, place: Reference, *, is_copy: bool) -> None:
         with self._lock:
@@ -71,7 +75,7 @@ class Bases:
             self._copy_used(pinned, place)
 
 
-def _lost(pinned: Reference, copies: Sequence[Reference], first: Gone) -> Gone:
+def _lost(copies: Sequence[Reference], first: Gone) -> Gone:
     """One sentence for all places, and the way out, which is never a fresh resolve in this scope."""
     if copies:
         message = f"{first.message}; nor is there a copy in {', '.join(str(copy.repository) for copy in copies)}"
