@@ -82,14 +82,18 @@ class GitHubArtifacts:
         return self._client.find(read, _READ) or []
 
     def _is_of(self, artifact: Artifact, run: int) -> bool:
-        """Whether the platform itself says that it is of this run. Raises DocumentError for a fork's in any run but its own."""
+        """Whether the platform itself says that it is of this run. Raises DocumentError for a fork's in any run but its own.
+
+        A fork that was deleted is nobody GitHub could name; that counts as one.
+        """
         made_by = artifact.raw_data.get("workflow_run") or {}
         if made_by.get("id", run) != run:
             return False
         project, head = made_by.get("repository_id"), made_by.get("head_repository_id")
-        if project != head and self._access.pipeline != str(run):
+        if (project is None or project != head) and self._access.pipeline != str(run):
+            found = f"an artifact of a fork (repository id {head})" if head else "an artifact of nobody knows whose code"
             raise DocumentError(
-                f"expected pins and records that code of {self._access.project} made, found an artifact of a fork (repository id {head})",
+                f"expected pins and records that code of {self._access.project} made, found {found}",
                 hint="a fork's run may write any pins it likes: pin in a run of this repository, and deploy that",
                 where=self._where(artifact),
             )

@@ -603,6 +603,17 @@ def test_a_forks_artifact_is_refused_in_any_run_but_its_own(fake: FakeGitHub, pr
         assert str(error.where) == f"127.0.0.1/group/app artifact {made.id} (stagepin-pins)"
 
 
+@pytest.mark.parametrize("said", [b'"head_repository_id": null', b'"head_x": 1'])
+def test_an_artifact_whose_code_nobody_knows_counts_as_a_forks(said: bytes, fake: FakeGitHub, project: Project, github: GitHub) -> None:
+    run = project.start_run("pin")
+    project.add_artifact(run.id, "stagepin-pins", {"pins.json": b"1"})
+    fake.fail(path="/artifacts", change=lambda body: body.replace(b'"head_repository_id": %d' % project.id, said))
+    assert run.id != 1
+    error = refusal(lambda: read(GitHub(access(fake, "ghs_canary", pipeline="1")), run.id))
+    assert isinstance(error, DocumentError)
+    assert error.message == "expected pins and records that code of group/app made, found an artifact of nobody knows whose code"
+
+
 def test_artifacts_need_the_right_to_read_actions(fake: FakeGitHub, project: Project) -> None:
     run = project.start_run("pin")
     error = refusal(lambda: read(GitHub(access(fake, fake.add_token(contents="write"))), run.id))
