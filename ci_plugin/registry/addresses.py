@@ -44,7 +44,12 @@ def is_special(host: str) -> bool:
 
 
 def origin_of(url: str) -> tuple[str, str, int | None]:
-    """Scheme, host and port with its default: what credentials are bound to (RFC 6454)."""
+    """Scheme, host and port with its default: what credentials are bound to (RFC 6454).
+
+    Raises ValueError for what has blanks or control characters in it: parsers differ in what they make of them (CVE-2023-24329).
+    """
+    if any(character <= " " or character == "\x7f" for character in url):
+        raise ValueError("expected an address, found blanks or control characters in it")
     parts = urlsplit(url)
     return (parts.scheme, parts.hostname or "", parts.port or {"https": 443, "http": 80}.get(parts.scheme))
 

@@ -87,6 +87,8 @@ class LyingRegistry:
     def __init__(self, *lies: Lie, tls: ssl.SSLContext | None = None) -> None:
         self.lies = list(lies)
         self.requests: list[Request] = []
+        self.received = bytearray()
+        """Every byte of every request that could be read as one."""
         self.sent = 0
         self._tls = tls
         self._lock = threading.Lock()
@@ -138,10 +140,11 @@ class LyingRegistry:
             while line := reader.readline().decode("latin-1").strip():
                 name, _, value = line.partition(":")
                 headers[name.lower()] = value.strip()
-            reader.read(int(headers.get("content-length", 0)))
+            body = reader.read(int(headers.get("content-length", 0)))
             request = Request(method, path, headers)
             with self._lock:
                 self.requests.append(request)
+                self.received += f"{method} {path}\n{headers}\n".encode() + body + b"\n"
             answers = (lie(request) for lie in (*self.lies, truth))
             for piece in next(answer for answer in answers if answer is not None):
                 if self._closing.is_set():
