@@ -161,6 +161,22 @@ def test_what_is_not_there_or_cannot_be_is_refused(
     assert set(document) == {"message", "documentation_url", "status"}
 
 
+def test_a_commit_with_a_parent_that_is_not_there_is_refused(http: BareClient, project: Project) -> None:
+    tree = project.git.commits[project.git.refs["refs/heads/main"]].tree
+
+    status, document, _ = http.ask("POST", "/repos/group/app/git/commits", {"message": "m", "tree": tree, "parents": ["0" * 40]})
+
+    assert (status, document["message"]) == (422, "Parent SHA does not exist or is not a commit object")
+
+
+def test_a_ref_cannot_lie_below_another(http: BareClient, project: Project) -> None:
+    tip = project.git.refs["refs/heads/main"]
+
+    status, document, _ = http.ask("POST", "/repos/group/app/git/refs", {"ref": "refs/heads/main/below", "sha": tip})
+
+    assert (status, document["message"]) == (422, "Reference update failed")
+
+
 def test_an_empty_repository_takes_no_objects(fake: FakeGitHub, http: BareClient) -> None:
     fake.add_project("group/empty")
 

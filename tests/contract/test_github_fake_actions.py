@@ -80,6 +80,17 @@ def test_a_run_that_is_not_over_cannot_be_rerun(http: BareClient, project: Proje
     assert http.ask("POST", f"/repos/group/app/actions/runs/{run.id}/rerun")[0] == 403
 
 
+def test_a_run_is_rerun_fifty_times_at_most(http: BareClient, project: Project) -> None:
+    run = project.start_run("pin")
+    for _ in range(50):
+        project.finish_run(run.id)
+        project.rerun_all(run.id)
+    project.finish_run(run.id)
+
+    assert http.ask("POST", f"/repos/group/app/actions/runs/{run.id}/rerun")[0] == 403
+    assert project.runs[run.id].attempt == 51
+
+
 def test_an_attempt_keeps_its_start_and_how_it_ended(fake: FakeGitHub, http: BareClient, project: Project) -> None:
     run = project.start_run("pin", event="pull_request", pull=7)
     project.finish_run(run.id, failed=["pin"])
@@ -93,7 +104,8 @@ def test_an_attempt_keeps_its_start_and_how_it_ended(fake: FakeGitHub, http: Bar
     assert (second["run_started_at"], second["conclusion"]) == ("2026-01-02T03:05:05Z", None)
     assert second["previous_attempt_url"].endswith("/attempts/1")
     assert [pull["number"] for pull in second["pull_requests"]] == [7]
-    assert [job["name"] for job in http.ask("GET", f"/repos/group/app/actions/runs/{run.id}/attempts/1/jobs")[1]["jobs"]] == ["pin"]
+    _, jobs, _ = http.ask("GET", f"/repos/group/app/actions/runs/{run.id}/attempts/1/jobs")
+    assert [(job["name"], job["run_attempt"], job["conclusion"]) for job in jobs["jobs"]] == [("pin", 1, "failure")]
     assert http.ask("GET", f"/repos/group/app/actions/runs/{run.id}/attempts/3")[0] == 404
 
 
@@ -121,6 +133,27 @@ def test_lists_come_in_pages_that_link_by_the_projects_id(
     next_page = f"<{fake.url}/repositories/{project.id}/actions/runs/{run.id}/artifacts?per_page=30&page=3>"
     assert f'{next_page}; rel="next"' in headers["Link"]
     assert sorted(artifact.name for artifact in repository.get_workflow_run(run.id).get_artifacts()) == names
+
+
+def test_a_list_of_artifacts_may_begin_with_the_oldest(http: BareClient, project: Project) -> None:
+    run = project.start_run("pin")
+    ids = [project.add_artifact(run.id, name, {"x": b"1"}).id for name in ("a", "b", "c")]
+
+    _, document, _ = http.ask("GET", f"/repos/group/app/actions/runs/{run.id}/artifacts?direction=asc")
+
+    assert [artifact["id"] for artifact in document["artifacts"]] == ids
+
+
+def test_a_public_projects_artifact_is_listed_for_anybody_and_downloaded_with_any_token(fake: FakeGitHub) -> None:
+    public = fake.add_project("group/open", private=False)
+    public.commit_files({"a": b"b"})
+    artifact = public.add_artifact(public.start_run("pin").id, "pins", {"pins.json": b"{}"})
+    fake.add_token("ghs_nothing")
+    path = f"/repos/group/open/actions/artifacts/{artifact.id}"
+
+    assert ask_once(fake, None, "GET", path)[0] == 200
+    assert ask_once(fake, None, "GET", f"{path}/zip")[0] == 401
+    assert ask_once(fake, "ghs_nothing", "GET", f"{path}/zip")[0] == 302
 
 
 def test_an_artifact_is_downloaded_from_another_host_without_the_token(fake: FakeGitHub, http: BareClient, project: Project) -> None:

@@ -33,6 +33,10 @@ class BareClient:
         is_json = "json" in answer.headers.get("Content-Type", "")
         return answer.status, json.loads(answer.data) if is_json else answer.data, dict(answer.headers)
 
+    def send(self, method: str, url: str, data: bytes) -> int:
+        """Bytes to an address; the status."""
+        return self._pool.request(method, url, headers=self.headers, body=data, redirect=False, timeout=5.0).status
+
 
 def ask_once(fake: FakeGitHub, token: str | None, method: str, path: str, body: object = None) -> tuple[int, Any, dict[str, str]]:
     """One request on a connection of its own."""
