@@ -19,7 +19,6 @@ from tests.model.search import play, search
 from tests.model.simulation import MOST_JOBS
 from tests.model.worlds import WORLDS, World
 
-
 _COLUMNS = ("world", "short stories", "their API calls", "random stories", "their API calls", "violations", "calls/s")
 _HEADING = f"| {' | '.join(_COLUMNS)} |\n{'|---' * len(_COLUMNS)}|"
 
@@ -33,10 +32,7 @@ def main(arguments: Sequence[str]) -> int:
             if options.tape is not None:
                 print(f"{play(crew, WORLDS[options.world](), bytes.fromhex(options.tape))} API calls, no rule broken")
                 return 0
-            print(
-                f"seed {options.seed}\n| world | short stories | their API calls | random stories | their API calls | violations | calls/s |"
-            )
-            print("|---|---|---|---|---|---|---|")
+            print(f"seed {options.seed}\n{_HEADING}")
             return max(_run(crew, name, WORLDS[name], options.seed, options.steps) for name in chosen)
         except Violation as violation:
             print(violation)

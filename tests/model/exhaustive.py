@@ -140,19 +140,21 @@ class Enumeration:
                         self._play(Script(setup, {(victim, number): fault}, {(victim, place): "garbage is collected"}))
 
     def race_at_every_call(self) -> None:
-        """A pin job waits before each of its calls while another is struck at each of its own, and then goes first.
+        """A job waits before each of its calls while its like is struck at each of its own, and then goes first.
 
-        Thorough: struck by what a retry does not get over, too.
+        Thorough: struck by what a retry does not get over, too, and builds wait before every call, not every third.
         """
-        if self._make().one_writer:
-            return
-        setup = Setup(2, ("need",), moving=True, lag=1)
-        calls = self._calls(setup, 0)
-        for waits in range(1, len(calls)):
+        self._race(Setup(1, ("build", "build", "fetch"), moving=True, lag=1), 1, 2, step=1 if self._thorough else 3)
+        if not self._make().one_writer:
+            self._race(Setup(2, ("need",), moving=True, lag=1), 0, 1, step=1)
+
+    def _race(self, setup: Setup, struck: int, waiting: int, step: int) -> None:
+        calls = self._calls(setup, struck)
+        for waits in range(1, len(calls), step):
             for number, call in enumerate(calls):
-                for fault in call.kinds if self._thorough else PASSING.intersection(call.kinds):
-                    turns = {(0, 0): "job 1", (1, waits): "job 0", (0, number + 1): "job 1"}
-                    self._play(Script(setup, {(0, number): fault}, turns))
+                for fault in call.kinds if self._thorough else [kind for kind in call.kinds if kind in PASSING]:
+                    turns = {(struck, 0): f"job {waiting}", (waiting, waits): f"job {struck}", (struck, number + 1): f"job {waiting}"}
+                    self._play(Script(setup, {(struck, number): fault}, turns))
 
     def queue_at_every_call(self) -> None:
         """Three pin jobs meet before the same call, for every call, and go on one after the other: the first and the last pin the same."""

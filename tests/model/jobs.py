@@ -22,7 +22,7 @@ from ci_plugin.services.pinning import Adopted, Asking, adopt_or_create, fetch_p
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.manifest import DOCKER_MANIFEST, Descriptor
 from ci_plugin.values.platform import DEFAULT_PLATFORM
-from ci_plugin.values.reference import Reference, parse_reference
+from ci_plugin.values.reference import Reference, Repository, parse_reference
 from tests.fakes.clock import FakeClock
 from tests.model.gate import Desk, Gate
 from tests.model.schedule import Fault
@@ -56,7 +56,8 @@ class JobRun:
     """One run of one job. Steps count the calls of the whole simulation; a run in progress has no ``ended``.
 
     ``given``: the pin file its workspace began with. ``told``: the checksum it was handed. ``adopted``: the pin file it returned.
-    ``resolved``: how often it asked what a tag means. ``filed``: what ``put_record`` said, None where it was not asked.
+    ``resolved``: how often it asked what a tag means. ``filed``: what ``put_record`` said of ``made``, None where it was not asked.
+    ``record``: the record it found.
     """
 
     slot: int
@@ -71,6 +72,7 @@ class JobRun:
     error: BaseException | None = None
     is_killed: bool = False
     resolved: int = 0
+    made: bytes | None = None
     filed: bool | None = None
     record: bytes | None = None
     written: list[bytes] = field(default_factory=list)
@@ -144,7 +146,7 @@ def work(product: Product, bench: Bench) -> Adopted:
     else:
         adopted = product.need(bench)
     if run.role == "build" and bench.world.takes_records:
-        bench.desk.record = record_of(run, adopted)
+        bench.desk.record = run.made = record_of(run, adopted)
         run.filed = bench.store.put_record(KEY, bench.desk.record, adopted.document)
     if isinstance(bench.world, ArtifactWorld) and run.role in ("pin", "build"):
         # In the templates the pin job alone hands pins on, the build job its record.
@@ -154,13 +156,11 @@ def work(product: Product, bench: Bench) -> Adopted:
 
 
 def record_of(run: JobRun, adopted: Adopted) -> bytes:
-    """A record only this run could have written: ``published`` and ``complete`` aside it differs by its images' names."""
+    """A record only this run could have made: it names a repository of its own."""
     pins = adopted.pins
-    return format_record_file(
-        BuildRecord(
-            pins.scope, pins.pipeline, pins.commit, None, pin_checksum(pins), complete=True, published=run.number % 2 == 0, images={}
-        )
-    )
+    own = Repository("registry.example.com", f"group/app/job-{run.slot}-{run.number}")
+    record = BuildRecord(pins.scope, pins.pipeline, pins.commit, own, pin_checksum(pins), complete=True, published=True, images={})
+    return format_record_file(record)
 
 
 @lru_cache(maxsize=4096)

@@ -12,7 +12,7 @@ from typing import cast
 from ci_plugin.errors import DocumentError, Unavailable
 from ci_plugin.forge.artifact_store import ArtifactStore
 from ci_plugin.forge.package_store import PackageFile, PackageStore
-from ci_plugin.forge.ref_store import PINS_FILE, GitRefStore
+from ci_plugin.forge.ref_store import PINS_FILE, RECORD_FILE, GitRefStore
 from ci_plugin.ports import PinStore
 from ci_plugin.registry.pin_store import ARTIFACT_TYPE, PINS_TYPE, RegistryPinStore
 from ci_plugin.services.pinning import Adopted
@@ -183,6 +183,25 @@ class ListingTrusted(PackageStore):
         return found or document
 
 
+class RefusalIgnored(GitRefStore):
+    """A fast-forward that was refused counts as done."""
+
+    def _advance(self, key: ScopeKey, document: bytes) -> None:
+        tip = self._git.find_ref(f"stagepin/{key.short_hash}")
+        files = None if tip is None else self._files(tip)
+        if tip is None or files is None:
+            raise self._lagging(key)
+        record = {PINS_FILE: files[PINS_FILE], RECORD_FILE: self._git.write_blob(document)}
+        self._git.advance_ref(f"stagepin/{key.short_hash}", self._write(record, (tip,), "record"))
+
+
+class AnyPins(RegistryPinStore):
+    """A record is filed beside whatever pins are there."""
+
+    def put_record(self, key: ScopeKey, document: bytes, pins: bytes) -> bool:
+        return super().put_record(key, document, self.find_pins(key) or pins)
+
+
 class ForgetfulArtifacts(ArtifactStore):
     """A retried pin job does not look at what its earlier try handed on."""
 
@@ -264,6 +283,8 @@ MUTANTS = (
     Mutant("an upload is sent twice", _PACKAGE, _package(SentTwice)),
     Mutant("a listing without the upload is trusted", _PACKAGE, _package(ListingTrusted)),
     Mutant("a 404 after exists is absence", _GIT, _git(AbsentMeansOurs)),
+    Mutant("a refused fast-forward counts as done", _GIT, _git(RefusalIgnored)),
+    Mutant("a record is filed beside other pins", _RACING[:1], _registry(AnyPins)),
     Mutant("after a lost reply the tag is overwritten", _ONE_WRITER, Product(pin=pin_over_lost_reply)),
     Mutant("a retried pin job does not look", _ARTIFACTS, Product(store=_artifacts)),
     Mutant("a job that needs pins makes some", tuple(WORLDS), Product(need=need_or_resolve)),

@@ -5,7 +5,7 @@ Everywhere
 - A run ends well, killed, or with one of our errors other than Bug; it ends well where nothing struck it that a retry does not get over.
 - What a run returns was the scope's pins at some moment of that run, or was in its workspace when it began; never another set than the
   one whose checksum it was told; and it is what its workspace holds then.
-- A record is filed beside the scope's pins alone, and one that is found was written by somebody.
+- A record is filed beside the scope's pins alone, and one that was taken is there and stays.
 - In the quiet part every job ends well with what the store holds.
 
 One winner (compare-and-set, or one writer at a time): one pin set is ever the scope's, adopted or in a workspace.
@@ -14,7 +14,7 @@ CI artifacts: while one artifact with pins lives, the scope's pins do not change
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ci_plugin.errors import Bug, StagepinError
 from tests.model.jobs import LIE, JobRun, checksum_in, short
@@ -50,12 +50,12 @@ def _broken(simulation: Simulation) -> Iterator[str]:
 
 def _truths(simulation: Simulation, run: JobRun) -> list[bytes | None]:
     """The scope's pins at every moment of a run."""
-    return _truths_between(simulation, run.started, run.ended)
+    return _during(simulation.truths, run)
 
 
-def _truths_between(simulation: Simulation, start: int, end: int) -> list[bytes | None]:
-    before = [document for step, document in simulation.truths if step <= start]
-    return [*before[-1:], *(document for step, document in simulation.truths if start < step <= end)]
+def _during(history: Sequence[tuple[int, bytes | None]], run: JobRun) -> list[bytes | None]:
+    before = [document for step, document in history if step <= run.started]
+    return [*before[-1:], *(document for step, document in history if run.started < step <= run.ended)]
 
 
 def _ends(simulation: Simulation, run: JobRun) -> Iterator[str]:
@@ -97,7 +97,7 @@ def _adopts(simulation: Simulation, run: JobRun) -> Iterator[str]:
         yield f"what a run returns is what the scope has: {run}"
     if run.told is not None and run.checksum != run.told:
         yield f"nobody returns another set than the one it was told of: {run}"
-    if (run.written[-1:] or [run.given])[-1] != run.adopted:
+    if (run.written[-1] if run.written else run.given) != run.adopted:
         yield f"the workspace holds what was adopted: {run}"
 
 
@@ -107,8 +107,17 @@ def _records(simulation: Simulation, run: JobRun) -> Iterator[str]:
         yield f"a record is filed beside the pins it was built from: {run}"
     if run.filed is False and truths == [run.adopted]:
         yield f"a record of the scope's own pins is taken: {run}"
-    if run.record is not None and not any(other.role == "build" and other.started < run.ended for other in simulation.runs):
-        yield f"a record that is found was written by somebody: {run}"
+    if run.filed is True and simulation.world.tells_record and run.made not in _during(simulation.records, run):
+        yield f"a record that was taken is there: {run}"
+    made = {other.made for other in simulation.runs if other.started < run.ended}
+    if run.record is not None and run.record not in made:
+        yield f"a record that is found was made by somebody: {run}"
+    if run.record is None and run.role == "fetch" and run.started >= simulation.calm and _keeps_records(simulation, run):
+        yield f"a record that was taken stays: {run}"
+
+
+def _keeps_records(simulation: Simulation, run: JobRun) -> bool:
+    return simulation.world.one_winner and any(other.filed for other in simulation.runs if other.ended <= run.started)
 
 
 def _stays(simulation: Simulation) -> Iterator[str]:

@@ -105,9 +105,9 @@ class Tape:
     def __init__(self, data: bytes) -> None:
         head = data[:HEADER].ljust(HEADER, b"\0")
         flags = head[4]
-        roles = tuple(_ROLES[(head[5] + index) % 3] for index in range(head[1] % 4))
+        roles = tuple(_ROLES[(head[5] >> 2 * index) % 3] for index in range(head[1] % 4))
         switches = {name: bool(flags & 1 << bit) for bit, name in enumerate(("moving", "handed_on", "kept", "told", "lied_to", "skewed"))}
-        self.setup = Setup(1 + head[0] % 4, roles, lag=head[5] // 3 % 5, **switches)
+        self.setup = Setup(1 + head[0] % 4, roles, lag=head[3] // 4 % 5, **switches)
         self._data = data
         self._at = HEADER
         self._quiet = 256 - _RATES[head[2] % 4]

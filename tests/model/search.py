@@ -38,7 +38,7 @@ def play(crew: Crew, world: World, tape: bytes, product: Product = PRODUCT) -> i
     return simulation.steps
 
 
-def search(crew: Crew, make: Callable[[], World], seed: int, steps: int, product: Product = PRODUCT) -> Found:
+def search(crew: Crew, make: Callable[[], World], seed: int, steps: int, product: Product = PRODUCT, *, is_shrunk: bool = True) -> Found:
     """At least so many API steps of random tapes, or until a rule breaks."""
     done = 0
     for count, tape in enumerate(_tapes(seed)):
@@ -47,7 +47,7 @@ def search(crew: Crew, make: Callable[[], World], seed: int, steps: int, product
         try:
             done += play(crew, make(), tape, product)
         except Violation:
-            shortest = _shrink(tape, lambda shorter: _breaks(crew, make(), shorter, product))
+            shortest = _shrink(tape, lambda shorter: _breaks(crew, make(), shorter, product)) if is_shrunk else tape
             return Found(done, count + 1, shortest, _story(crew, make(), shortest, product))
     raise AssertionError("tapes never end")
 

@@ -38,7 +38,8 @@ class _Slot:
 
 
 class Simulation:
-    """Implements ``gate.Turns``. After ``go``: ``runs``, ``truths`` (step, pins of the scope from then on), ``trace`` for people.
+    """Implements ``gate.Turns``. After ``go``: ``runs``, ``truths`` and ``records`` (clock, pins or record of the scope from then
+    on), ``trace`` for people.
 
     ``steps`` counts API calls, ``clock`` every call (files too); ``calm`` is the clock at which the quiet part began.
     """
@@ -52,6 +53,7 @@ class Simulation:
         self.calm = -1
         self.runs: list[JobRun] = []
         self.truths: list[tuple[int, bytes | None]] = [(0, None)]
+        self.records: list[tuple[int, bytes | None]] = [(0, None)]
         self.trace: list[Callable[[], str]] = []
         self.calls: list[Call] = []
         self.observe: Callable[[Call, Fault], None] | None = None
@@ -115,6 +117,10 @@ class Simulation:
         if now != self.truths[-1][1]:
             self.truths.append((self.clock, now))
             self._tell("  -> the scope's pins are {} now", _Short(now))
+        record = self.world.record()
+        if record != self.records[-1][1]:
+            self.records.append((self.clock, record))
+            self._tell("  -> the scope's record is {} now", _Short(record))
 
     def serve(self) -> Digest:
         """What the moving tag means now."""

@@ -11,9 +11,9 @@ from typing import NoReturn
 
 from ci_plugin.forge.artifact_store import PINS_PATH, ArtifactStore
 from ci_plugin.forge.package_store import PackageFile, PackageStore
-from ci_plugin.forge.ref_store import PINS_FILE, GitRefStore
+from ci_plugin.forge.ref_store import PINS_FILE, RECORD_FILE, GitRefStore
 from ci_plugin.ports import PinStore
-from ci_plugin.registry.pin_store import PINS_TYPE, RegistryPinStore
+from ci_plugin.registry.pin_store import PINS_TYPE, RECORD_TYPE, RegistryPinStore
 from ci_plugin.retry import RetryPolicy
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.manifest import Descriptor, Manifest
@@ -43,6 +43,8 @@ class World(ABC):
     """Whether a pin job may see less than what there is, too; where not, the guarantee rests on that."""
     takes_records = True
     """A build job can file its record here."""
+    tells_record = True
+    """``record`` is to be believed."""
 
     @abstractmethod
     def store(self, gate: Gate) -> PinStore:
@@ -51,6 +53,10 @@ class World(ABC):
     @abstractmethod
     def truth(self) -> bytes | None:
         """The pins of the scope by this model's own reading of the service's state."""
+
+    def record(self) -> bytes | None:
+        """The newest record of the scope, in the same way."""
+        return None
 
     def events(self) -> Mapping[str, Callable[[], None]]:
         """What else may happen to the service at any moment."""
@@ -75,11 +81,17 @@ class GitWorld(World):
         return GitRefStore(GitHandle(self.state, gate), retry())
 
     def truth(self) -> bytes | None:
+        return self._file(PINS_FILE)
+
+    def record(self) -> bytes | None:
+        return self._file(RECORD_FILE)
+
+    def _file(self, name: str) -> bytes | None:
         commit = self.state.find_ref(f"stagepin/{KEY.short_hash}")
         if commit is None:
             return None
         files = self.state.trees[self.state.commits[commit][1].tree][1]
-        return self.state.blobs[files[PINS_FILE]][1] if PINS_FILE in files else b"no pins in the ref"
+        return self.state.blobs[files[name]][1] if name in files else None
 
     def delete(self) -> None:
         self.state.delete_refs()
@@ -139,8 +151,15 @@ class PackageWorld(World):
         return PackageStore(PackageHandle(self.state, gate), retry())
 
     def truth(self) -> bytes | None:
-        there = [file for file in self.state.files if file.died is None and file.name.startswith("pins")]
-        return there[0].data if there else None
+        there = self._files("pins")
+        return there[0] if there else None
+
+    def record(self) -> bytes | None:
+        there = self._files("build")
+        return there[-1] if there else None
+
+    def _files(self, prefix: str) -> list[bytes]:
+        return [file.data for file in self.state.files if file.died is None and file.name.startswith(prefix)]
 
     def events(self) -> Mapping[str, Callable[[], None]]:
         return {"duplicates are cleaned up": self.state.clean_up}
@@ -188,10 +207,15 @@ class RegistryWorld(World):
         return RegistryPinStore(REPOSITORY, RegistryHandle(self.state, gate))
 
     def truth(self) -> bytes | None:
+        return self._layer(PINS_TYPE)
+
+    def record(self) -> bytes | None:
+        return self._layer(RECORD_TYPE)
+
+    def _layer(self, media_type: str) -> bytes | None:
         manifest = self.state.find_manifest(f"stagepin-{KEY.short_hash}")
-        if manifest is None:
-            return None
-        return next(self.state.blobs[str(layer.digest)] for layer in manifest.layers if layer.media_type == PINS_TYPE)
+        layers = manifest.layers if manifest else ()
+        return next((self.state.blobs[str(layer.digest)] for layer in layers if layer.media_type == media_type), None)
 
     def events(self) -> Mapping[str, Callable[[], None]]:
         return {} if self._is_collected else {"garbage is collected": self._collect}
@@ -268,6 +292,7 @@ class ArtifactWorld(World):
     one_writer = True
     one_winner = False
     lags_for_pin_jobs = False
+    tells_record = False
 
     def __init__(self) -> None:
         self.state = ArtifactState()

@@ -109,7 +109,7 @@ def test_the_model_finds_this_mistake(crew: Crew, mutant: Mutant, name: str) -> 
 
 def catch(crew: Crew, make: Callable[[], World], product: Product) -> str:
     """The story of the first broken rule, or nothing."""
-    found = search(crew, make, seed=1, steps=MUTANT_STEPS, product=product)
+    found = search(crew, make, seed=1, steps=MUTANT_STEPS, product=product, is_shrunk=False)
     if found.story:
         return found.story
     try:
