@@ -109,6 +109,19 @@ def test_an_attempt_keeps_its_start_and_how_it_ended(fake: FakeGitHub, http: Bar
     assert http.ask("GET", f"/repos/group/app/actions/runs/{run.id}/attempts/3")[0] == 404
 
 
+def test_a_job_is_told_its_run_and_attempt_as_a_runner_tells_it(fake: FakeGitHub, project: Project) -> None:
+    run = project.start_run("pin", event="pull_request", branch="main", pull=7)
+    project.finish_run(run.id, failed=["pin"])
+    project.rerun_failed(run.id)
+
+    told = fake.job_environment(project, run.id, token="ghs_job")
+
+    assert (told["GITHUB_RUN_ID"], told["GITHUB_RUN_ATTEMPT"]) == (str(run.id), "2")
+    assert (told["GITHUB_REPOSITORY"], told["GITHUB_REPOSITORY_ID"]) == ("group/app", str(project.id))
+    assert (told["GITHUB_REF"], told["GITHUB_HEAD_REF"], told["GITHUB_TOKEN"]) == ("refs/pull/7/merge", "main", "ghs_job")
+    assert "GITHUB_HEAD_REF" not in fake.job_environment(project, project.start_run("pin").id)
+
+
 def test_a_run_from_a_fork_says_whose_head_it_is(fake: FakeGitHub, http: BareClient, project: Project) -> None:
     fork = fake.add_project("stranger/app", private=False, fork_of=project.id)
     run = project.start_run("pin", event="pull_request", head_repository=fork.id, pull=7)

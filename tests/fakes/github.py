@@ -120,10 +120,15 @@ class FakeGitHub:
         del self.state.tokens[text]
 
     def job_environment(self, project: Project, run: int, job: str = "pin", token: str | None = None) -> dict[str, str]:
-        """What the runner gives a job of the run's current attempt: who it is, where the API is, and the artifact service's variables."""
+        """What the runner gives a job of the run's current attempt: who it is, where the API is, and the artifact service's variables.
+
+        ``GITHUB_EVENT_PATH`` and the files of the step (``GITHUB_OUTPUT``, …) are the caller's to make. In a run of a pull request
+        ``GITHUB_SHA`` is really the commit of a trial merge; here it is the head's.
+        """
         now = project.runs[run]
         token_of_job = {"GITHUB_TOKEN": token} if token else {}
-        return token_of_job | {
+        of_pull = {"GITHUB_HEAD_REF": now.head_branch, "GITHUB_REF": f"refs/pull/{now.pull}/merge"} if now.pull else {}
+        return {
             "GITHUB_ACTIONS": "true",
             "GITHUB_SERVER_URL": self.url,
             "GITHUB_API_URL": self.url,
@@ -135,6 +140,10 @@ class FakeGitHub:
             "GITHUB_EVENT_NAME": now.event,
             "ACTIONS_RESULTS_URL": f"{self.url}/",
             "ACTIONS_RUNTIME_TOKEN": self._results.make_token(project, now, job),
+            "GITHUB_ACTOR": "ada",
+            "GITHUB_REF": f"refs/heads/{now.head_branch}",
+            **of_pull,
+            **token_of_job,
         }
 
     def fail(self, **fault: Any) -> Fault:
