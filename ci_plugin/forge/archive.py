@@ -124,7 +124,7 @@ def _find_directory(data: bytes) -> tuple[int, int]:
         raise _Refused("one that was cut, or goes on behind its end")
     _, disk, first_disk, here, count, size, offset, comment = _END.unpack_from(data, len(data) - _END.size)
     if disk or first_disk or here != count or comment:
-        raise _Refused("one of several disks")
+        raise _Refused("one of several disks, or with a comment")
     if count > MOST_MEMBERS:
         raise _Refused(f"{count} members or more, where {MOST_MEMBERS} are the most")
     if offset + size != len(data) - _END.size:
