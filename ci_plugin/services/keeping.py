@@ -26,7 +26,10 @@ _AT_ONCE = 8
 _DEEPEST = 4
 """Indexes around one manifest; in the wild it is one."""
 _ELSEWHERE = ("application/vnd.docker.image.rootfs.foreign.", "application/vnd.oci.image.layer.nondistributable.")
-"""Layers that no registry serves (Windows bases of before 2023): their manifests name where they are."""
+"""Layers that no registry serves (Windows bases of before 2023): their manifests name where they are.
+
+distribution 2.8 takes such a manifest only where its configuration allows those addresses (``validation.manifests.urls``).
+"""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
