@@ -8,6 +8,7 @@ All errors are ValueError; the registry client turns them into ours with the add
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,10 @@ MEDIA_TYPES = (OCI_INDEX, DOCKER_INDEX, OCI_MANIFEST, DOCKER_MANIFEST)
 
 LARGEST_CONFIG = 8 * 1024 * 1024
 """Bytes of an image config that are read at most."""
+
+
+_PLATFORM = re.compile(r"[\w.+-]{1,64}/[\w.+-]{1,64}/[\w.+-]{0,64}", re.ASCII)
+"""What a registry calls a platform is printed and written down; other text is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +157,7 @@ def _parse_platform(item: Mapping[str, Any]) -> Platform | None:
 
 def _platform(document: Mapping[str, Any]) -> Platform | None:
     os, architecture = str(document.get("os") or ""), str(document.get("architecture") or "")
-    if not os or not architecture or "unknown" in (os, architecture):
+    variant = str(document.get("variant") or "")
+    if not os or not architecture or "unknown" in (os, architecture) or not _PLATFORM.fullmatch(f"{os}/{architecture}/{variant}"):
         return None
-    return Platform(os, architecture, str(document.get("variant") or ""))
+    return Platform(os, architecture, variant)
