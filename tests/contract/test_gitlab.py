@@ -8,11 +8,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
+import requests
 
 from ci_plugin.errors import AccessDenied, DocumentError, InputError, StagepinError, Unavailable
 from ci_plugin.forge.gitlab import GitLab
+from ci_plugin.forge.gitlab_client import GitLabClient
 from ci_plugin.forge.package_store import Packages
 from ci_plugin.retry import RetryPolicy
 from tests.fakes.clock import FakeClock
@@ -53,6 +57,12 @@ def run_python(code: str) -> str:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
+
+
+def session_over_https(gitlab: FakeGitLab, token: str) -> requests.Session:
+    """What python-gitlab sends its requests with, for a server this test has not: nothing is sent."""
+    access = dataclasses.replace(access_to(gitlab, token), url="https://gitlab.example.com/api/v4", host="gitlab.example.com")
+    return GitLabClient(access).api.session
 
 
 class TestTheLibrary:
@@ -132,6 +142,21 @@ class TestWhereTheTokenGoes:
         gitlab.fail(path="/packages?", status=302, headers={"Location": target})
         with pytest.raises(Unavailable):
             packages.list_files(VERSION)
+
+    def test_a_redirect_from_https_to_http_is_not_followed(self, gitlab: FakeGitLab, bot_token: str) -> None:
+        session: Any = session_over_https(gitlab, bot_token)
+        response = requests.Response()
+        response.request = session.prepare_request(requests.Request("GET", "https://gitlab.example.com/api/v4/projects/1"))
+        target = session.prepare_request(requests.Request("GET", "http://gitlab.example.com/api/v4/projects/1"))
+        with pytest.raises(Unavailable, match=r"expected HTTPS, found a redirect from gitlab\.example\.com to http://"):
+            session.rebuild_auth(target, response)
+
+    def test_what_stands_in_netrc_is_sent_nowhere(self, gitlab: FakeGitLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "netrc").write_text("machine gitlab.example.com login me password secret\n", "utf-8")
+        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+        request = requests.Request("GET", "https://gitlab.example.com/api/v4/projects/1")
+        assert "Authorization" in requests.Session().prepare_request(request).headers, "what requests would do"
+        assert "Authorization" not in session_over_https(gitlab, "").prepare_request(request).headers
 
     def test_redirects_in_a_circle_end(self, gitlab: FakeGitLab, packages: Packages) -> None:
         gitlab.fail(path="/projects/4711", status=302, headers={"Location": f"{gitlab.api_url}/projects/4711"}, times=None)

@@ -24,14 +24,16 @@ class MemoryPackages:
     files: list[tuple[PackageFile, bytes]] = field(default_factory=list)
     before: Callable[[str], None] = lambda _: None
     name: str = "gitlab.example.com/4711"
-    blind: list[bool] = field(default_factory=list)
-    """For each of the next listings whether it shows nothing yet."""
+    stale: list[Sequence[PackageFile]] = field(default_factory=list)
+    """What the next listings show instead of what is there."""
+    deleted: set[str] = field(default_factory=set)
+    """Names that listings leave out and a lagging replica still reads."""
     loses_files: bool = False
 
     def list_files(self, version: str) -> Sequence[PackageFile]:
         self.before("list")
         assert version == KEY.short_hash
-        return [] if self.blind and self.blind.pop(0) else [file for file, _ in self.files]
+        return self.stale.pop(0) if self.stale else [file for file, _ in self.files if file.name not in self.deleted]
 
     def upload(self, version: str, file_name: str, data: bytes) -> None:
         self.before("upload")
@@ -85,7 +87,7 @@ def test_the_highest_id_is_the_record(packages: MemoryPackages, store: PackageSt
 
 def test_no_two_uploads_have_one_name_even_of_the_same_bytes(packages: MemoryPackages, store: PackageStore) -> None:
     fail(packages, "uploaded", 1)
-    packages.blind = [True, True, False]
+    packages.stale = [[], []]
     assert store.create_pins(KEY, b"same") == b"same"
     names = [file.name for file, _ in packages.files]
     assert len(names) == len(set(names)) == 2
@@ -105,6 +107,15 @@ def test_who_comes_first_between_the_look_and_the_upload_wins(packages: MemoryPa
 
     packages.before = overtake
     assert store.create_pins(KEY, b"ours") == b"theirs"
+
+
+def test_a_listing_of_a_package_that_was_deleted_meanwhile_does_not_count(packages: MemoryPackages, store: PackageStore) -> None:
+    packages.add("pins-deleted.json", b"deleted")
+    (deleted,) = [file for file, _ in packages.files]
+    packages.stale = [[], [deleted]]
+    packages.deleted.add(deleted.name)
+    assert store.create_pins(KEY, b"ours") == b"ours"
+    assert packages.stale == []
 
 
 def test_an_upload_that_failed_after_it_arrived_is_found_by_the_next_look(packages: MemoryPackages, store: PackageStore) -> None:
