@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ci_plugin.values.document import seal
+from tests.fakes.git_repository import GitRepository
 from tests.fakes.registry import FakeRegistry, Request
 from tests.scenarios.pipeline import BASE, PLAIN, Job, Pipeline, Project
 
@@ -179,6 +180,22 @@ class TestForksOnGitLab:
             assert "error: expected pins of the project's own code, found those of the fork mallory/app: its code decided what" in ran.err
             assert "next: take the CI artifact of this project's own pin job, or pin in a new scope" in ran.err
         assert not (ours.workspace / "pins.json").exists()
+
+
+def test_at_a_desk_whoever_asks_for_a_forks_pins_gets_them_and_hears_whose_they_are(project: Project) -> None:
+    project.commit(config=CONFIG)
+    own = f"{project.registry.address}/mallory/stages"
+    pipeline = project.pipeline()
+    pipeline.environ.update(FORK)
+    job = pipeline.job()
+    job.must("pin", "--repo", own)
+    directory = project.checkout(pipeline.commit)
+    GitRepository(directory).git("remote", "add", "origin", "git@gitlab.example.com:group/app.git")
+    desk = Job(directory, {**PLAIN, "STAGEPIN_REPO": own}, project.engine())
+    desk.must("fetch", "--pipeline", "1001")
+    ran = desk.must("plan", "--pipeline", "1001")
+    assert desk.pins == job.pins
+    assert "warning: these pins were made by the code of the fork mallory/app: nothing of them may be deployed" in ran.err
 
 
 OURS = {"id": 4711, "full_name": "group/app"}
