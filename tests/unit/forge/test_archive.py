@@ -152,6 +152,12 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
         "found a directory with more entries than it says",
     ),
     "69 a member longer than the archive": (lambda: both(zip_of(), 18, 20, "<L", 1000), "found 'pins.json' reaching over the end"),
+    "65 fewer entries than counted": (
+        lambda: patched(patched(zip_of(), END, 8, "<H", 2), END, 10, "<H", 2),
+        "found a directory with fewer entries than it says",
+    ),
+    "65 an entry without a member": (lambda: without_member(), "found an entry without a member: 'nips.json'"),
+    "71 an extra field of two bytes": (lambda: zip_of((extra("a", None), b"")), "an extra field that was cut"),
     "67 two counts": (lambda: patched(zip_of(), END, 8, "<H", 0), "found one of several disks"),
     "67 a comment that is not there": (lambda: patched(zip_of(), END, 20, "<H", 5), "found one of several disks"),
     "67 zip64 count": (lambda: patched(patched(zip_of(), END, 8, "<H", 0xFFFF), END, 10, "<H", 0xFFFF), "65535 members or more"),
@@ -221,9 +227,18 @@ def commented() -> bytes:
     return data.getvalue()
 
 
-def extra(name: str, kind: int, length: int = 2) -> zipfile.ZipInfo:
+def without_member() -> bytes:
+    """A second entry whose member would begin where the directory does."""
+    data = zip_of((NAME, PINS), method=zipfile.ZIP_STORED, pins=False)
+    at = data.index(CENTRAL)
+    entry = data[at : data.index(END)]
+    entries = entry + entry.replace(NAME.encode(), b"nips.json")[:42] + struct.pack("<L", at) + b"nips.json"
+    return data[:at] + entries + struct.pack("<4s4H2LH", END, 0, 0, 2, 2, len(entries), at, 0)
+
+
+def extra(name: str, kind: int | None, length: int = 2) -> zipfile.ZipInfo:
     made = zipfile.ZipInfo(name)
-    made.extra = struct.pack("<2H", kind, length) + b"ab"
+    made.extra = b"ab" if kind is None else struct.pack("<2H", kind, length) + b"ab"
     return made
 
 
