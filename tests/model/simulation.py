@@ -39,7 +39,7 @@ class _Slot:
 
 class Simulation:
     """Implements ``gate.Turns``. After ``go``: ``runs``, ``truths`` and ``records`` (clock, pins or record of the scope from then
-    on), ``trace`` for people.
+    on), ``events`` (clock, what happened), ``trace`` for people.
 
     ``steps`` counts API calls, ``clock`` every call (files too); ``calm`` is the clock at which the quiet part began.
     """
@@ -56,6 +56,7 @@ class Simulation:
         self.records: list[tuple[int, bytes | None]] = [(0, None)]
         self.trace: list[Callable[[], str]] = []
         self.calls: list[Call] = []
+        self.events: list[tuple[int, str]] = []
         self.observe: Callable[[Call, Fault], None] | None = None
         self._crew = crew
         self._decider = decider
@@ -167,6 +168,7 @@ class Simulation:
                 return None
             self._events += 1
             self._tell("  {}", name)
+            self.events.append((self.clock, name))
             event = options[name]
             assert event
             event()

@@ -24,6 +24,7 @@ from tests.model.gate import Gate
 from tests.model.services import Artifact, ArtifactState, BlobUnknown, GitState, PackageState, RegistryState
 
 KEY = ScopeKey(PipelineId("gitlab", "gitlab.example.com", "4711", "group/app", "1001"), Scope("pipeline:1001"))
+EXPIRY = "the oldest CI artifact expires"
 REPOSITORY = Repository("registry.example.com", "group/app/stages")
 
 
@@ -305,7 +306,7 @@ class ArtifactWorld(World):
         return next((data for data in held if data is not None), None)
 
     def events(self) -> Mapping[str, Callable[[], None]]:
-        return {"the oldest CI artifact expires": self.state.expire}
+        return {EXPIRY: self.state.expire}
 
     def delete(self) -> None:
         for artifact in self.state.artifacts:
