@@ -22,6 +22,18 @@ def is_loopback(netloc: str) -> bool:
         return False
 
 
+def is_among(netloc: str, exempt: str) -> bool:
+    """Whether one entry of NO_PROXY means this ``host[:port]``: a name and all below it, with or without a port, a network, or ``*``."""
+    host, name = urlsplit(f"//{netloc}").hostname or "", exempt.lower().removeprefix("*").lstrip(".")
+    if exempt == "*" or (name and any(text == name or text.endswith(f".{name}") for text in (host, netloc.lower()))):
+        return True
+    address = _address(host)
+    try:
+        return address is not None and address in ipaddress.ip_network(name, strict=False)
+    except ValueError:
+        return False
+
+
 def is_private(host: str) -> bool:
     """Whether a host is, by its own spelling, not on the public internet: private, loopback, ``is_special``."""
     if is_loopback(_netloc(host)) or is_special(host):

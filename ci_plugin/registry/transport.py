@@ -12,9 +12,9 @@ Rules
 
 from __future__ import annotations
 
+import os
 import ssl
 import threading
-import urllib.request
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
@@ -35,6 +35,7 @@ from ci_plugin import __version__
 from ci_plugin.errors import AnswerIsNo, InputError, Location, Unavailable
 from ci_plugin.registry.addresses import follow as follow
 from ci_plugin.registry.addresses import host_of as host_of
+from ci_plugin.registry.addresses import is_among
 from ci_plugin.registry.addresses import is_loopback as is_loopback
 from ci_plugin.registry.addresses import origin_of as origin_of
 from ci_plugin.registry.limits import ALLOWANCE, LIMITS, POOLS, Allowance, Limits
@@ -81,9 +82,17 @@ class Proxies:
     bypass: Callable[[str], bool] = lambda _: False
 
     @classmethod
-    def from_environment(cls) -> Proxies:
-        """``HTTPS_PROXY``, ``HTTP_PROXY``, ``NO_PROXY`` in either case, as urllib reads them (HTTP_PROXY not under CGI)."""
-        return cls(urllib.request.getproxies_environment(), lambda host: bool(urllib.request.proxy_bypass(host)))
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Proxies:
+        """``HTTPS_PROXY``, ``HTTP_PROXY``, ``ALL_PROXY`` and ``NO_PROXY``, the lower-case spelling first.
+
+        HTTP_PROXY not under CGI, where a request's header sets it (CVE-2016-1000110).
+        """
+        named = {name: environ.get(f"{name}_proxy") or environ.get(f"{name}_proxy".upper(), "") for name in ("http", "https", "all", "no")}
+        if "REQUEST_METHOD" in environ:
+            named["http"] = environ.get("http_proxy", "")
+        exempt = [name.strip() for name in named.pop("no").split(",")]
+        by_scheme = {name: value for name, value in named.items() if value}
+        return cls(by_scheme, lambda netloc: any(is_among(netloc, name) for name in exempt if name))
 
     def find(self, url: str) -> str | None:
         """The proxy for this address; loopback never has one."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
@@ -81,6 +82,16 @@ def truth(request: Request, image: ImageBytes = TRUTH) -> list[bytes]:
     return error_reply(404, "MANIFEST_UNKNOWN")
 
 
+class Reset(OSError):
+    """Raised by a lie between two pieces: the connection is reset there and then (RST), as a dying load balancer does."""
+
+
+def reset_after(data: bytes) -> Iterator[bytes]:
+    """These bytes, then a reset."""
+    yield data
+    raise Reset
+
+
 class LyingRegistry:
     """A running liar on loopback; ``address`` is ``127.0.0.1:PORT``. ``sent`` counts the bytes it got rid of."""
 
@@ -125,6 +136,8 @@ class LyingRegistry:
         try:
             with self._tls.wrap_socket(connection, server_side=True) if self._tls else connection as stream:
                 self._answer(stream)
+        except Reset:
+            pass  # closed, and reset, by its linger option
         except (OSError, ValueError):
             # The client went away, or spoke something else: what some tests are about.
             connection.close()
@@ -151,6 +164,9 @@ class LyingRegistry:
                     return
                 stream.sendall(piece)
                 self.sent += len(piece)
+                # Closing before the orderly end below is a reset.
+                stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
             stream.shutdown(socket.SHUT_WR)
             # Until the client has read it all: closing earlier may take from it what is still on its way.
             stream.recv(1)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from ci_plugin.registry.addresses import is_among, is_private, is_special
 from ci_plugin.registry.transport import Proxies, host_of, is_loopback, origin_of
 
 
@@ -24,6 +27,42 @@ def test_the_proxy_of_the_scheme_is_used_but_never_for_loopback_or_what_is_exemp
     assert proxies.find("https://registry.internal/v2/") is None
     assert proxies.find("http://127.0.0.1:5000/v2/") is None
     assert Proxies({}).find("https://registry.example.com/") is None
+
+
+@pytest.mark.parametrize(
+    ("netloc", "exempt", "expected"),
+    [
+        ("a.example", "a.example", True),
+        ("b.a.example:5000", "a.example", True),
+        ("ba.example", "a.example", False),
+        ("a.example:5000", "a.example:5000", True),
+        ("a.example:5001", "a.example:5000", False),
+        ("10.1.2.3:5000", "10.0.0.0/8", True),
+        ("11.1.2.3:5000", "10.0.0.0/8", False),
+        ("[fd00::1]:5000", "fd00::/8", True),
+        ("[fd00::1]", "10.0.0.0/8", False),
+        ("a.example", "10.0.0.0/8", False),
+        ("10.1.2.3", "10.1.2.3", True),
+        ("a.example", "*", True),
+        ("a.example", ".", False),
+    ],
+)
+def test_who_goes_without_a_proxy(netloc: str, exempt: str, expected: bool) -> None:
+    assert is_among(netloc, exempt) is expected
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "fe80::1", "::ffff:169.254.169.254", "0.0.0.0", "224.0.0.1", "2130706433", "0x7f.1"])  # noqa: S104 - parsed, never bound
+@pytest.mark.parametrize("of", [is_special, is_private])
+def test_a_place_where_no_server_of_anybody_elses_is(host: str, of: Callable[[str], bool]) -> None:
+    assert of(host)
+
+
+def test_a_private_network_is_private_and_may_hold_a_server() -> None:
+    for host in ("10.0.0.1", "192.168.1.1", "fd00::1", "127.0.0.1"):
+        assert is_private(host)
+        assert not is_special(host)
+    for host in ("auth.example.com", "8.8.8.8", "2606:4700::1"):
+        assert not is_private(host)
 
 
 def test_an_origin_is_scheme_host_and_port() -> None:
