@@ -153,10 +153,10 @@ class Session:
 
     @cached_property
     def credentials(self) -> CredentialSource:
-        """Registry host → credentials."""
+        """Registry host → credentials; what is handed out is a secret from then on, wherever it came from."""
         from ci_plugin.registry.credentials import load_credentials
 
-        return load_credentials(self.environ, Path(self.environ.get("HOME", "/nonexistent")))
+        return self.redactor.learning(load_credentials(self.environ, Path(self.environ.get("HOME", "/nonexistent"))))
 
     @cached_property
     def registry(self) -> Registry:
@@ -309,12 +309,16 @@ class ScopedSession(Session):
     @cached_property
     def pin_store(self) -> PinStore | None:
         """Where pins and records are kept for later jobs; None where that is the workspace alone: ``local`` pins are this machine's own."""
-        if self.asking.key.scope.is_local or self.store_name == "workspace":
+        return None if self.asking.key.scope.is_local else self.open_store(self.store_name)
+
+    def open_store(self, name: str) -> PinStore | None:
+        """The store of that name, one of ``STORES``, whichever is chosen; None where it is the workspace, or has no repository."""
+        if name == "workspace":
             return None
-        if self.store_name != "stages-storage":
+        if name != "stages-storage":
             from ci_plugin.cli.stores import open_forge_store
 
-            return open_forge_store(self.store_name, self.forge_access, self.clock.sleep)
+            return open_forge_store(name, self.forge_access, self.clock.sleep)
         if self.scope_options.repo == LOCAL or (not self.scope_options.repo and self.settings.repo == LOCAL):
             from ci_plugin.engine.pin_store import EnginePinStore
 

@@ -12,7 +12,10 @@ import json
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
+
+from ci_plugin.ports import CredentialSource
+from ci_plugin.values.credentials import Credentials
 
 MASK = "***"
 SHORTEST_SECRET = 4
@@ -22,6 +25,7 @@ _SECRET_NAME = re.compile(r"TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|KEYS?(?![A-Z
 _PLACE_NAME = re.compile(r"(?:SOCK|FILE|PATH|DIR)$", re.IGNORECASE)
 _ORDINARY_VALUE = re.compile(r"true|false|yes|none|null|auto|always|never|basic|bearer|[0-9]{1,7}", re.IGNORECASE | re.ASCII)
 _USER_INFO = re.compile(r"(?<=://)[^/@\s\"'<>]+(?=@(?!sha256:|sha512:))")
+_PASSWORD_IN_ADDRESS = re.compile(r"://[^/@:\s]*:([^/@\s]+)@")
 _AUTH_KEYS = ("auth", "password", "identitytoken", "registrytoken")
 
 
@@ -45,6 +49,17 @@ class Redactor:
             # The longest form first: where one secret begins another, nothing of the longer one may stay.
             self._pattern = re.compile("|".join(re.escape(form) for form in sorted(self._forms, key=lambda form: (-len(form), form))))
 
+    def learning(self, source: CredentialSource) -> CredentialSource:
+        """The source, of which every credential it hands out is learned first: those of files and helpers stand in no variable."""
+
+        def find(registry: str) -> Credentials | None:
+            found = source(registry)
+            for secret in found.secrets if found else ():
+                self.add(secret)
+            return found
+
+        return find
+
     def redact(self, text: str) -> str:
         """The text without secrets."""
         pattern = self._pattern
@@ -54,12 +69,13 @@ class Redactor:
 
 
 def secrets_of(environ: Mapping[str, str]) -> frozenset[str]:
-    """Values of variables whose names look secret, and those inside ``DOCKER_AUTH_CONFIG``.
+    """Values of variables whose names look secret, those inside ``DOCKER_AUTH_CONFIG``, and passwords in addresses (``HTTPS_PROXY``).
 
     Left out: what names a place (``…_FILE``, ``…_SOCK``) and ordinary words and numbers (``AUTH_ENABLED=true``, ``KEY_LENGTH=4096``).
     """
     values = {value for name, value in environ.items() if _SECRET_NAME.search(name) and not _PLACE_NAME.search(name)}
     values |= {*_docker_secrets(environ.get("DOCKER_AUTH_CONFIG", ""))}
+    values |= {form for value in environ.values() for found in _PASSWORD_IN_ADDRESS.findall(value) for form in (found, unquote(found))}
     return frozenset(value for value in values if len(value.strip()) >= SHORTEST_SECRET and not _ORDINARY_VALUE.fullmatch(value.strip()))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass, field
 
 
@@ -12,3 +13,9 @@ class Credentials:
     user: str = field(repr=False)
     secret: str = field(repr=False)
     identity_token: str = field(default="", repr=False)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must show nowhere: the secret, and user and secret as a Basic header has them (RFC 7617)."""
+        basic = base64.b64encode(f"{self.user}:{self.secret}".encode()).decode() if self.secret else ""
+        return tuple(text for text in (self.secret, basic, self.identity_token) if text)
