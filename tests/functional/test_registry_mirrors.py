@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,8 @@ from tests.fakes.canary import make_canary
 from tests.fakes.clock import FakeClock
 from tests.fakes.registry import FakeRegistry, make_image
 from tests.fakes.registry_client import make_client
+from tests.fakes.watch import watch
+from tests.scenarios.pipeline import Project
 
 SECRETS = {name: make_canary(name) for name in ("origin", "mirror")}
 
@@ -151,3 +154,17 @@ def test_a_push_goes_to_the_origin_alone(origin: FakeRegistry, mirror: FakeRegis
     assert [registry.put_blob(repository, blob) for blob in image.blobs] == [Digest.of(blob) for blob in image.blobs]
     assert registry.put_manifest(repository.tagged("one"), image.manifest, image.media_type) == image.digest
     assert mirror.requests == []
+
+
+def test_pins_through_a_mirror_name_the_origin_which_is_never_asked(tmp_path: Path, origin: FakeRegistry, mirror: FakeRegistry) -> None:
+    digest = mirror.put_image("cache/library/alpine", "3.20", seed="hub")
+    project = Project(tmp_path, origin)
+    project.write(".stagepin.yaml", f"registries:\n  mirrors:\n    docker.io: [{mirror.address}/cache]\n")
+    project.commit(config="image: app\nfrom: alpine:3.20\nfromLatest: true\n")
+    job = project.pipeline().job()
+    with watch() as seen:
+        job.must("pin")
+    assert job.pinned("docker.io/library/alpine:3.20") == str(digest)
+    assert seen.hosts <= {origin.address, mirror.address, "?127.0.0.1"}
+    assert [str(request) for request in mirror.requests] == ["HEAD /v2/cache/library/alpine/manifests/3.20"]
+    assert not [request for request in origin.requests if "alpine" in request.path]
