@@ -5,6 +5,7 @@ Rule: GitLab answers 404 also for what a token may not see, so a 404 is absence 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -33,6 +34,8 @@ _ARTIFACTS = (
 )
 _COMMENTS = "set the masked variable STAGEPIN_TOKEN to a project access token with the scope api and the role Reporter or higher"
 _PROJECT = "set STAGEPIN_TOKEN to a token with the scope read_api"
+_QUICK_ACTION = re.compile(r"^([ \t]*)/", re.MULTILINE)
+"""A line that GitLab would take for a command, such as /merge (docs.gitlab.com/user/project/quick_actions)."""
 
 
 class ProjectPackages:
@@ -162,7 +165,9 @@ class MergeRequestNotes:
         return None if note is None else self._address(note)
 
     def put_comment(self, marker: str, body: str) -> str:
-        """Write over our oldest note with the marker, else make one; its address. Raises AccessDenied, Unavailable."""
+        """Write over our oldest note with the marker, else make one; its address. A comment never commands: lines with a slash in front
+        are escaped. Raises AccessDenied, Unavailable."""
+        body = _QUICK_ACTION.sub(r"\1\\/", body)
         note, expected = self._find(marker), f"the merge request !{self._iid} to take a comment"
         if note is not None:
             self._client.must(expected, _COMMENTS, lambda: self._merge_request.notes.update(note, {"body": body}, **NO_RETRIES))

@@ -457,6 +457,12 @@ class TestMergeRequestNotes:
         open_gitlab(gitlab, bot_token).discussion(7).put_comment(MARKER, f"{MARKER} new")
         assert self.notes(gitlab) == [f"{MARKER} new", f"{MARKER} two"]
 
+    def test_a_comment_commands_nothing(self, gitlab: FakeGitLab, bot_token: str) -> None:
+        body = f"{MARKER}\n/merge\n  /close\n\t/assign @x\nsee a/b and https://x/y"
+        open_gitlab(gitlab, bot_token).discussion(7).put_comment(MARKER, body)
+        (note,) = self.notes(gitlab)
+        assert note == f"{MARKER}\n\\/merge\n  \\/close\n\t\\/assign @x\nsee a/b and https://x/y"
+
     def test_it_is_found_among_many(self, gitlab: FakeGitLab, bot_token: str) -> None:
         discussion = open_gitlab(gitlab, bot_token).discussion(7)
         address = discussion.put_comment(MARKER, MARKER)
