@@ -182,6 +182,19 @@ class TestForksOnGitLab:
         assert not (ours.workspace / "pins.json").exists()
 
 
+def test_fetching_a_forks_pins_is_not_using_them(project: Project) -> None:
+    project.commit(config=CONFIG)
+    own, pipeline = f"{project.registry.address}/mallory/stages", project.pipeline()
+    pipeline.environ.update(FORK)
+    pipeline.job().must("pin", "--repo", own)
+    pipeline.job().must("build", "--repo", own)
+    ours = project.pipeline("1001").job()
+    ours.must("fetch", "--repo", own)
+    assert ours.pins["fork"] == "mallory/app"
+    assert ours.run("build", "--repo", own).code == 2
+    assert "pins-fork" in ours.run("verify", "--repo", own).out
+
+
 def test_at_a_desk_whoever_asks_for_a_forks_pins_gets_them_and_hears_whose_they_are(project: Project) -> None:
     project.commit(config=CONFIG)
     own = f"{project.registry.address}/mallory/stages"
