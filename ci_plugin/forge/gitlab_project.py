@@ -165,8 +165,10 @@ class MergeRequestNotes:
         return None if note is None else self._address(note)
 
     def put_comment(self, marker: str, body: str) -> str:
-        """Write over our oldest note with the marker, else make one; its address. A comment never commands: lines with a slash in front
-        are escaped. Raises AccessDenied, Unavailable."""
+        """Write over our oldest note with the marker, else make one; its address. Raises AccessDenied, Unavailable.
+
+        A comment never commands: a slash that begins a line is escaped.
+        """
         body = _QUICK_ACTION.sub(r"\1\\/", body)
         note, expected = self._find(marker), f"the merge request !{self._iid} to take a comment"
         if note is not None:

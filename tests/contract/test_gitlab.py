@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,10 +20,12 @@ from ci_plugin.forge.gitlab import GitLab
 from ci_plugin.forge.gitlab_client import GitLabClient
 from ci_plugin.forge.package_store import Packages
 from ci_plugin.retry import RetryPolicy
+from tests.fakes.certificates import Authority
 from tests.fakes.clock import FakeClock
 from tests.fakes.gitlab import FakeGitLab
 from tests.fakes.gitlab_access import access_to, open_gitlab
 from tests.fakes.gitlab_state import GUEST, REPORTER, Job
+from tests.fakes.registry import FakeRegistry
 
 PATH = ".stagepin/pins.json"
 MARKER = "<!-- stagepin drift -->"
@@ -157,6 +160,23 @@ class TestWhereTheTokenGoes:
         request = requests.Request("GET", "https://gitlab.example.com/api/v4/projects/1")
         assert "Authorization" in requests.Session().prepare_request(request).headers, "what requests would do"
         assert "Authorization" not in session_over_https(gitlab, "").prepare_request(request).headers
+
+    def test_a_certificate_nobody_vouches_for_stops_it_until_its_authority_is_named(
+        self, gitlab: FakeGitLab, bot_token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        authority = Authority(tmp_path)
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(*authority.issue("server"))
+        with FakeRegistry(tls) as server:  # any server with TLS: it knows no projects
+            access = dataclasses.replace(access_to(gitlab, bot_token), url=f"https://{server.address}/api/v4")
+            with pytest.raises(Unavailable, match="found a certificate that is not trusted") as caught:
+                GitLab(access).packages().list_files(VERSION)
+            assert 'REQUESTS_CA_BUNDLE="$CI_SERVER_TLS_CA_FILE"' in caught.value.hint
+            assert server.requests == []
+            monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority.ca_file))
+            monkeypatch.setenv("NO_PROXY", "*")
+            with pytest.raises(AccessDenied, match="found status 404 with STAGEPIN_TOKEN"):
+                GitLab(access).packages().list_files(VERSION)
 
     def test_redirects_in_a_circle_end(self, gitlab: FakeGitLab, packages: Packages) -> None:
         gitlab.fail(path="/projects/4711", status=302, headers={"Location": f"{gitlab.api_url}/projects/4711"}, times=None)

@@ -56,11 +56,11 @@ class TestPackageStoreWithObjectStorage(PinStoreSuite):
 
 
 @pytest.mark.parametrize("racing_creation_fails", [False, True])
-def test_of_two_pin_jobs_that_upload_at_one_time_one_wins_and_both_adopt_it(
+def test_of_eight_pin_jobs_that_upload_at_one_time_one_wins_and_both_adopt_it(
     gitlab: FakeGitLab, token: str, racing_creation_fails: bool
 ) -> None:
     gitlab.racing_creation_fails = racing_creation_fails
-    barrier = threading.Barrier(2, timeout=30)
+    barrier = threading.Barrier(8, timeout=30)
     first_uploads: set[str] = set()
 
     def meet(request: Request) -> None:
@@ -75,15 +75,15 @@ def test_of_two_pin_jobs_that_upload_at_one_time_one_wins_and_both_adopt_it(
     def pin(document: bytes) -> None:
         adopted[document] = open_package_store(gitlab, token).create_pins(KEY, document)
 
-    threads = [threading.Thread(target=pin, args=(document,)) for document in (b'"one"', b'"two"')]
+    threads = [threading.Thread(target=pin, args=(document,)) for document in (b'"job %d"' % number for number in range(8))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert len(adopted) == 2
+    assert len(adopted) == 8
     assert len(set(adopted.values())) == 1
     assert open_package_store(gitlab, token).find_pins(KEY) in adopted.values()
-    assert gitlab.count("PUT") == 2, "a 500 for the second creator is followed by a look, which finds the winner"
+    assert gitlab.count("PUT") == 8, "a 500 for a later creator is followed by a look, which finds the winner"
 
 
 @pytest.mark.parametrize(
