@@ -146,6 +146,18 @@ def test_97_a_token_server_elsewhere_sees_nothing(pair: Pair, realm: str, kind: 
     }, "nobody else is spoken to"
 
 
+@pytest.mark.parametrize("port", ["OURS", "OTHER"])
+def test_97_a_token_for_a_registry_behind_tls_is_asked_for_behind_tls(pair: Pair, port: str) -> None:
+    ours, other = pair.ports
+    realm = f"http://127.0.0.1:{port}/token".replace("OURS", ours).replace("OTHER", other)
+    pair.ours.lies = [challenge(realm)]
+    error = ask(pair.client(KINDS["password"]), pair.app)
+    if pair.scheme == "https":
+        assert type(error) is AnswerIsNo
+        assert error.message.endswith(f"to name a token server such as https://auth.example.com/token, found '{realm}'")
+    assert any("/token" in path for path in (*pair.ours.seen, *pair.other.seen)) is (pair.scheme == "http")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_97_its_own_token_server_sees_them(pair: Pair, kind: str) -> None:
     """Or the tests above could not fail."""
@@ -271,8 +283,15 @@ def test_100_an_upload_elsewhere_goes_without_them(pair: Pair, place: str) -> No
     pair.assert_silent()
 
 
-def test_99_a_redirect_to_a_file_or_a_metadata_service_is_not_followed(pair: Pair) -> None:
-    for target in ("file:///etc/passwd", "http://169.254.169.254/latest/", "http://[fe80::1]/", "http://user:word@127.0.0.1:1/"):
+def test_99_a_redirect_to_a_file_a_metadata_service_or_out_of_tls_is_not_followed(pair: Pair) -> None:
+    downgrades = [f"{'http' if pair.scheme == 'https' else 'ftp'}://{pair.other.address}/x"]
+    for target in (
+        "file:///etc/passwd",
+        "http://169.254.169.254/latest/",
+        "http://[fe80::1]/",
+        "http://user:word@127.0.0.1:1/",
+        *downgrades,
+    ):
         pair.ours.lies = [say("", "/v2/", reply(307, {"Location": target}))]
         with watch() as seen:
             error = ask(pair.client(KINDS["password"]), pair.app)
