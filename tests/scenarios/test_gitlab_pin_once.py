@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
 
-from tests.fakes.clock import FakeClock
 from tests.fakes.gitlab import FakeGitLab, Request
 from tests.fakes.gitlab_state import REPORTER
-from tests.fakes.gitlab_state import Job as ForgeJob
-from tests.scenarios.pipeline import PLAIN, Job, Pipeline, Project, Ran
-
-CONFIG = "image: app\nfrom: BASE\nfromLatest: true\n"
-PACKAGE, ARTIFACT = "generic-package", "ci-artifact"
+from tests.scenarios.gitlab_pipeline import ARTIFACT, CONFIG, PACKAGE, end, pass_time, start
+from tests.scenarios.pipeline import PLAIN, Project
 
 
 @pytest.fixture
@@ -27,27 +22,6 @@ def gitlab() -> Iterator[FakeGitLab]:
 @pytest.fixture(autouse=True)
 def committed(project: Project) -> None:
     project.commit(config=CONFIG)
-
-
-def start(project: Project, gitlab: FakeGitLab, number: int = 1001, *, store: str = PACKAGE, parent: int | None = None) -> Pipeline:
-    """A pipeline of the current commit, known to this GitLab; its jobs keep pins in ``store``."""
-    gitlab.add_pipeline(gitlab.state.projects[4711], number, parent=parent)
-    pipeline = project.pipeline(str(number))
-    address, _, port = gitlab.address.rpartition(":")
-    pipeline.environ |= {"CI_SERVER_HOST": address, "CI_SERVER_PORT": port, "CI_SERVER_PROTOCOL": "http", "CI_API_V4_URL": gitlab.api_url}
-    pipeline.environ |= {"CI_JOB_TOKEN": gitlab.add_job_token(gitlab.state.projects[4711]), "STAGEPIN_STORE": store}
-    return pipeline
-
-
-def end(gitlab: FakeGitLab, number: int, name: str, job: Job, *, expire_in: float | None = None) -> ForgeJob:
-    """The job has ended, and GitLab keeps its ``.stagepin`` as artifacts."""
-    files = {f".stagepin/{file.name}": file.read_bytes() for file in job.workspace.glob("*.json")}
-    return gitlab.state.add_job(gitlab.state.pipelines[number], name, files=files, expire_in=expire_in)
-
-
-def pass_time(gitlab: FakeGitLab, seconds: float) -> None:
-    assert isinstance(gitlab.state.clock, FakeClock)
-    gitlab.state.clock.advance(seconds)
 
 
 class TestGenericPackages:
@@ -225,131 +199,6 @@ def gitlab_bot(gitlab: FakeGitLab) -> str:
     """The token of the one bot of these stories."""
     found = [token.text for token in gitlab.state.tokens.values() if token.kind == "private"]
     return found[0] if found else gitlab.add_access_token()
-
-
-class TestRefusals:
-    """A forge that does not answer rightly: the exit code, the message with the way out, and never a fresh resolve."""
-
-    @pytest.fixture
-    def pipeline(self, project: Project, gitlab: FakeGitLab) -> Pipeline:
-        return start(project, gitlab)
-
-    def run(self, project: Project, pipeline: Pipeline, command: str = "pin", **environ: str) -> Ran:
-        """Run a command on a fresh runner; requests for the base image are counted from here."""
-        project.registry.requests.clear()
-        ran = pipeline.job().run(command, **environ)
-        assert pipeline.environ["CI_JOB_TOKEN"] not in ran.text
-        return ran
-
-    @pytest.mark.parametrize("status", [401, 403, 404])
-    @pytest.mark.parametrize("command", ["pin", "build", "verify", "fetch"])
-    def test_missing_rights_end_with_2_and_say_what_is_missing(
-        self, project: Project, gitlab: FakeGitLab, pipeline: Pipeline, status: int, command: str
-    ) -> None:
-        gitlab.fail(path="/packages?", status=status)
-        ran = self.run(project, pipeline, command)
-        assert ran.code == 2
-        assert f"error: expected the packages of {gitlab.address}/4711, found status {status} with CI_JOB_TOKEN" in ran.err
-        assert "next: the project's package registry must be on" in ran.err
-        assert "set STAGEPIN_TOKEN (a project access token, scope read_api)" in ran.err
-        assert len(gitlab.requests) == 1
-        assert project.upstream_requests() == []
-
-    def test_a_job_of_a_reporter_may_not_pin_and_hears_which_role_may(
-        self, project: Project, gitlab: FakeGitLab, pipeline: Pipeline
-    ) -> None:
-        token = gitlab.add_job_token(gitlab.state.projects[4711], REPORTER)
-        ran = self.run(project, pipeline, CI_JOB_TOKEN=token)
-        assert ran.code == 2
-        assert "to take the package stagepin" in ran.err
-        assert "the token needs the role Developer or higher" in ran.err
-        assert token not in ran.text
-
-    def test_a_registry_that_is_switched_off_is_explained(self, project: Project, gitlab: FakeGitLab, pipeline: Pipeline) -> None:
-        gitlab.state.projects[4711].package_registry = False
-        ran = self.run(project, pipeline)
-        assert ran.code == 2
-        assert "the project's package registry must be on (Settings > General > Visibility)" in ran.err
-
-    @pytest.mark.parametrize("fault", [{"status": 429}, {"status": 500}, {"status": 502}, {"status": 503}, {"status": 504}, {"drop": True}])
-    @pytest.mark.parametrize("command", ["pin", "build", "verify", "fetch"])
-    def test_an_outage_ends_with_3_and_nothing_is_resolved(
-        self, project: Project, gitlab: FakeGitLab, pipeline: Pipeline, fault: dict[str, object], command: str
-    ) -> None:
-        gitlab.fail(path="/packages", times=None, **fault)
-        ran = self.run(project, pipeline, command)
-        assert ran.code == 3
-        assert f"error: expected the packages of {gitlab.address}/4711, found" in ran.err
-        assert len(gitlab.requests) == 6, "one policy of ours repeats it, and no policy of the library's"
-        assert project.upstream_requests() == []
-
-    @pytest.mark.parametrize("fault", [{"status": 429}, {"status": 500}, {"drop": True}, {"cut": True}])
-    def test_an_outage_that_passes_is_waited_for(
-        self, project: Project, gitlab: FakeGitLab, pipeline: Pipeline, fault: dict[str, object]
-    ) -> None:
-        gitlab.fail(path="/packages", times=3, **fault)
-        assert self.run(project, pipeline).code == 0
-
-    def test_a_rate_limit_is_waited_for_as_long_as_gitlab_asks(self, project: Project, gitlab: FakeGitLab) -> None:
-        job = start(project, gitlab).job()
-        gitlab.limit_rate("7")
-        job.must("pin")
-        assert 7.0 in job.clock.slept
-
-    @pytest.mark.parametrize("command", ["pin", "build", "verify", "fetch"])
-    def test_pins_that_are_listed_and_cannot_be_read_end_with_3_and_nothing_is_resolved(
-        self, project: Project, gitlab: FakeGitLab, pipeline: Pipeline, command: str
-    ) -> None:
-        assert self.run(project, pipeline).code == 0
-        gitlab.fail(method="GET", path="/packages/generic/", status=404, times=None)
-        ran = self.run(project, pipeline, command)
-        assert ran.code == 3
-        assert "found it not there yet" in ran.err
-        assert "next: GitLab's replicas lag behind each other; run the job again" in ran.err
-        assert project.upstream_requests() == []
-
-    def test_an_upload_that_no_listing_shows_ends_with_3_and_the_next_try_adopts_it(
-        self, project: Project, gitlab: FakeGitLab, pipeline: Pipeline
-    ) -> None:
-        gitlab.lag(reads=20)
-        ran = self.run(project, pipeline)
-        assert ran.code == 3
-        assert "after uploading it, found it not there yet" in ran.err
-        gitlab.lag(reads=0)
-        for _ in range(20):
-            self.run(project, pipeline, "fetch")
-        (document,) = [file.data for package in gitlab.state.packages for file in package.files]
-        job = pipeline.job()
-        job.must("pin")
-        assert job.pins == json.loads(document)
-
-    def test_a_reader_that_sees_nothing_yet_waits_before_it_says_so(self, project: Project, gitlab: FakeGitLab) -> None:
-        pipeline = start(project, gitlab)
-        pin, build = pipeline.job(), pipeline.job()
-        gitlab.lag(reads=0)
-        pin.must("pin")
-        files = gitlab.state.packages.copy()
-        gitlab.state.packages.clear()
-
-        def arrive(_: Request) -> None:
-            if build.clock.slept:
-                gitlab.state.packages[:] = files
-
-        gitlab.on_request = arrive
-        build.must("build")
-        assert build.clock.slept[0] == 10.0
-        assert build.pins == pin.pins
-
-    def test_without_any_token_it_is_said(self, project: Project, gitlab: FakeGitLab, pipeline: Pipeline) -> None:
-        ran = self.run(project, pipeline, CI_JOB_TOKEN="")
-        assert ran.code == 2
-        assert "found status 404 without a token (CI_JOB_TOKEN and STAGEPIN_TOKEN are empty)" in ran.err
-
-    def test_an_api_on_another_host_gets_no_token(self, project: Project, gitlab: FakeGitLab, pipeline: Pipeline) -> None:
-        ran = self.run(project, pipeline, CI_API_V4_URL=gitlab.api_url.replace("127.0.0.1", "localhost"))
-        assert ran.code == 2
-        assert "in CI_API_V4_URL: no token is sent there" in ran.err
-        assert gitlab.requests == []
 
 
 class TestJobArtifacts:
