@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ci_plugin.cli.outputs import as_json, image_references, write_outputs, write_summary
-from ci_plugin.cli.wiring import ProjectSession
+from ci_plugin.cli.project import ProjectSession
 from ci_plugin.conveyor.plan import list_left_out, make_plan
 from ci_plugin.errors import StageFailed, StagepinError
 from ci_plugin.pins.pin_file import pin_checksum

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
-from ci_plugin.cli.wiring import TOOL, ProjectSession, ScopedSession
+from ci_plugin.cli.project import ProjectSession
+from ci_plugin.cli.wiring import TOOL, ScopedSession
 from ci_plugin.config.model import DockerfileImage, ExternalBase, Image
 from ci_plugin.config.platforms import choose_platforms
 from ci_plugin.config.references import list_references

@@ -7,7 +7,8 @@ import click
 from ci_plugin.cli.builds import Build
 from ci_plugin.cli.options import ProjectOptions, ScopeOptions, Setting, project_options, scope_options
 from ci_plugin.cli.pins import need_pins, pin_once
-from ci_plugin.cli.wiring import ProjectSession, Session
+from ci_plugin.cli.project import ProjectSession
+from ci_plugin.cli.wiring import Session
 
 
 @click.command("build", help="Build what is missing, publish it, write the build record. Images are built by digest only.")

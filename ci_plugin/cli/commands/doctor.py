@@ -14,7 +14,8 @@ from functools import partial
 import click
 
 from ci_plugin.cli.options import ProjectOptions, ScopeOptions, scope_options
-from ci_plugin.cli.wiring import TOOL, ProjectSession, Session
+from ci_plugin.cli.project import ProjectSession
+from ci_plugin.cli.wiring import TOOL, Session
 from ci_plugin.errors import InputError, StagepinError
 from ci_plugin.ports import PinStore
 from ci_plugin.reports.neutral import neutral

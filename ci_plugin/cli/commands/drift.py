@@ -12,7 +12,8 @@ import click
 from ci_plugin.cli.discussion import COMMENT_RIGHTS, get_change_request, open_discussion
 from ci_plugin.cli.options import ProjectOptions, ScopeOptions, project_options, scope_options
 from ci_plugin.cli.outputs import append_summary, write_outputs
-from ci_plugin.cli.wiring import ProjectSession, Session
+from ci_plugin.cli.project import ProjectSession
+from ci_plugin.cli.wiring import Session
 from ci_plugin.config.platforms import choose_platforms
 from ci_plugin.config.references import list_references
 from ci_plugin.conveyor.plan import make_plan

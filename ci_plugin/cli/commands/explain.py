@@ -8,7 +8,8 @@ import click
 
 from ci_plugin.cli.options import ProjectOptions, ScopeOptions, project_options, scope_options
 from ci_plugin.cli.pins import need_pins, pin_once
-from ci_plugin.cli.wiring import ProjectSession, Session
+from ci_plugin.cli.project import ProjectSession
+from ci_plugin.cli.wiring import Session
 from ci_plugin.conveyor.plan import PlannedImage, make_plan
 from ci_plugin.errors import DocumentError, InputError, Location
 from ci_plugin.forge.workspace import read_document

@@ -10,7 +10,8 @@ import click
 from ci_plugin.cli.options import PIN_CHECKSUM, DurationType, ProjectOptions, ScopeOptions, project_options, scope_options
 from ci_plugin.cli.outputs import write_outputs
 from ci_plugin.cli.pins import PinRequest, describe_base, pin_once
-from ci_plugin.cli.wiring import ProjectSession, Session
+from ci_plugin.cli.project import ProjectSession
+from ci_plugin.cli.wiring import Session
 from ci_plugin.forge.workspace import write_whole
 from ci_plugin.pins.pin_file import pin_checksum
 from ci_plugin.reports.tables import format_table

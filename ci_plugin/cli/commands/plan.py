@@ -8,7 +8,8 @@ import click
 
 from ci_plugin.cli.options import ProjectOptions, ScopeOptions, project_options, scope_options
 from ci_plugin.cli.pins import describe_base, need_pins, pin_once
-from ci_plugin.cli.wiring import ProjectSession, Session
+from ci_plugin.cli.project import ProjectSession
+from ci_plugin.cli.wiring import Session
 from ci_plugin.conveyor.plan import Plan, make_plan
 from ci_plugin.reports.tables import format_table
 from ci_plugin.services.planning import StageState, stage_states

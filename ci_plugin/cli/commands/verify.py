@@ -12,7 +12,8 @@ import click
 from ci_plugin.cli.options import ProjectOptions, ScopeOptions, project_options, scope_options
 from ci_plugin.cli.outputs import as_json, image_references, write_outputs, write_summary
 from ci_plugin.cli.pins import check_registries, read_pins
-from ci_plugin.cli.wiring import ProjectSession, ScopedSession, Session
+from ci_plugin.cli.project import ProjectSession
+from ci_plugin.cli.wiring import ScopedSession, Session
 from ci_plugin.conveyor.plan import make_plan
 from ci_plugin.errors import InputError
 from ci_plugin.forge.workspace import write_whole
