@@ -60,7 +60,7 @@ class RegistryPinStore:
         manifest = self._find(key)
         if manifest is None:
             return None
-        pins = self._read(manifest, PINS_TYPE)
+        pins = self._read(key, manifest, PINS_TYPE)
         if pins is None:
             raise self._foreign(key, "no pin file in it")
         return pins
@@ -106,7 +106,7 @@ class RegistryPinStore:
     def find_record(self, key: ScopeKey) -> bytes | None:
         """The build record, or None where the scope has none."""
         manifest = self._find(key)
-        return self._read(manifest, RECORD_TYPE) if manifest else None
+        return self._read(key, manifest, RECORD_TYPE) if manifest else None
 
     def put_record(self, key: ScopeKey, document: bytes, pins: bytes) -> bool:
         """File the record beside these pins; False where the tag holds other pins.
@@ -142,9 +142,14 @@ class RegistryPinStore:
             raise self._foreign(key, f"a manifest of {manifest.descriptor.media_type} that is none")
         return manifest
 
-    def _read(self, manifest: Manifest, media_type: str) -> bytes | None:
-        layer = next((layer for layer in manifest.layers if layer.media_type == media_type), None)
-        return self._registry.get_blob(self._repository, layer, LARGEST_DOCUMENT) if layer else None
+    def _read(self, key: ScopeKey, manifest: Manifest, media_type: str) -> bytes | None:
+        """The one layer of that kind, None where there is none. Raises DocumentError, unread, for several and for one that is too large."""
+        layers = [layer for layer in manifest.layers if layer.media_type == media_type]
+        if len(layers) > 1:
+            raise self._foreign(key, f"{len(layers)} documents of one kind")
+        if layers and layers[0].size > LARGEST_DOCUMENT:
+            raise self._foreign(key, f"a document of {layers[0].size} bytes (at most {LARGEST_DOCUMENT} are read)")
+        return self._registry.get_blob(self._repository, layers[0], LARGEST_DOCUMENT) if layers else None
 
     def _upload(self, document: bytes, media_type: str, title: str) -> dict[str, Any]:
         if len(document) > LARGEST_DOCUMENT:
