@@ -157,10 +157,12 @@ class Session:
     def registry(self) -> Registry:
         """The client for every registry."""
         from ci_plugin.registry.client import RegistryClient
+        from ci_plugin.registry.transport import Proxies
 
         settings = self.settings
         ca_file = str(self.directory / settings.ca_file) if settings.ca_file else None
-        client = RegistryClient(self.credentials, clock=self.clock, insecure=settings.insecure, ca_file=ca_file)
+        proxies = Proxies.from_environment(self.environ)
+        client = RegistryClient(self.credentials, clock=self.clock, insecure=settings.insecure, ca_file=ca_file, proxies=proxies)
         if not settings.mirrors:
             return client
         from ci_plugin.registry.mirrors import MirroredRegistry
@@ -236,8 +238,9 @@ class ScopedSession(Session):
 
     @property
     def record_store(self) -> PinStore | None:
-        """Where the build record is filed for later jobs."""
-        return self.pin_store if self.may_publish else None
+        """Where the build record is filed for later jobs: one of images in this engine alone only by the engine itself."""
+        is_elsewhere = not self.has_repository and self.store_name != STORES[0]
+        return self.pin_store if self.may_publish and not is_elsewhere else None
 
     @cached_property
     def asking(self) -> Asking:

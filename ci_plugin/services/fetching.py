@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ci_plugin.errors import DocumentError, Location
-from ci_plugin.ports import PinStore, Workspace
+from ci_plugin.ports import Clock, PinStore, Workspace
 from ci_plugin.records.build_record import BuildRecord
 from ci_plugin.records.record_file import parse_record_file
-from ci_plugin.services.pinning import Asking, not_looked
+from ci_plugin.services.pinning import Asking, find_after_lag, not_looked
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ def find_record(asking: Asking, workspace: Workspace, store: PinStore | None, *,
     return found
 
 
-def get_record(asking: Asking, workspace: Workspace, store: PinStore | None, *, whole: bool) -> FoundRecord:
+def get_record(asking: Asking, workspace: Workspace, store: PinStore | None, clock: Clock, *, whole: bool) -> FoundRecord:
     """As ``find_record``, but no record is a DocumentError with the fix.
 
     ``whole``: the partial record that a matrix leg left in the workspace gives way to a complete one in the store.
@@ -40,6 +40,7 @@ def get_record(asking: Asking, workspace: Workspace, store: PinStore | None, *, 
     found = find_record(asking, workspace, store)
     if found is not None and whole and not found.record.complete:
         found = find_record(asking, workspace, store, refresh=True) or found
+    found = found or find_after_lag(lambda: find_record(asking, workspace, store), store, clock)
     if found is None:
         looked = f"{workspace.record_path}" + (f" and {store.name}" if store else not_looked(asking.key.scope))
         raise DocumentError(

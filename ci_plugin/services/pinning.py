@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 from ci_plugin.config.references import ConfigReference
 from ci_plugin.errors import AnswerIsNo, DocumentError, InputError, Location
@@ -39,6 +40,7 @@ class Asking:
     fork: str | None = ""
 
 
+Found = TypeVar("Found")
 Copy = Callable[[PinSet, Repository, Registry], object]
 """Copies every pinned base into the repository, as ``services/keeping.keep_bases`` does."""
 
@@ -93,10 +95,7 @@ def find_pins(asking: Asking, workspace: Workspace, store: PinStore | None, cloc
 def get_pins(asking: Asking, workspace: Workspace, store: PinStore | None, clock: Clock) -> Adopted:
     """As ``find_pins``, but no pins is a DocumentError with the fix, never a fresh resolve."""
     adopted = find_pins(asking, workspace, store, clock)
-    if adopted is None and store is not None and store.lag:
-        # An earlier job wrote them: what a lagging replica does not show yet may come.
-        clock.sleep(store.lag)
-        adopted = find_pins(asking, workspace, store, clock)
+    adopted = adopted or find_after_lag(lambda: find_pins(asking, workspace, store, clock), store, clock)
     if adopted is None:
         looked = f"{workspace.pins_path}" + (f" and {store.name}" if store else not_looked(asking.key.scope))
         handed = "run `stagepin pin` in an earlier job of this scope and hand .stagepin/pins.json on as a CI artifact"
@@ -187,7 +186,15 @@ def _is_outgrown(pins: PinSet, references: Sequence[ConfigReference], policy: Pi
     return is_old or not all(pins.covers(use.reference, use.platform) for use in references)
 
 
-def fetch_pins(asking: Asking, workspace: Workspace, store: PinStore | None) -> Adopted:
+def find_after_lag(find: Callable[[], Found | None], store: PinStore | None, clock: Clock) -> Found | None:
+    """Look once more where a replica may lag behind: an earlier job wrote what this one needs, so absence is not believed at once."""
+    if store is None or not store.lag:
+        return None
+    clock.sleep(store.lag)
+    return find()
+
+
+def fetch_pins(asking: Asking, workspace: Workspace, store: PinStore | None, clock: Clock) -> Adopted:
     """The scope's pins from the store into the workspace, whatever it held.
 
     Raises InputError without a store, DocumentError without pins.
@@ -196,7 +203,7 @@ def fetch_pins(asking: Asking, workspace: Workspace, store: PinStore | None) -> 
         found = "the scope local, whose pins stay in the workspace" if asking.key.scope.is_local else "no repository"
         hint = "set --repo or STAGEPIN_REPO to the stages storage, and outside CI say whose pins: --pipeline ID or --scope SCOPE"
         raise InputError(f"expected a repository and a scope to fetch from, found {found}", hint=hint)
-    data = store.find_pins(asking.key)
+    data = store.find_pins(asking.key) or find_after_lag(lambda: store.find_pins(asking.key), store, clock)
     if data is None:
         raise DocumentError(
             f"expected the pins of {asking.key.scope} in {store.name}, found none",

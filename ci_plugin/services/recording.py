@@ -52,7 +52,7 @@ def require_built(plan: Plan, storage: StagesStorage) -> tuple[BuiltImage, ...]:
 
 
 def keep_record(record: BuildRecord, pins: bytes, asking: Asking, workspace: Workspace, store: PinStore | None) -> str:
-    """Write the record to the workspace and, where it is whole and published, to the store; returns what to tell people, or nothing.
+    """Write the record to the workspace and, where it is whole, to the store; returns what to tell people, or nothing.
 
     ``pins`` is the pin file it was built from, byte for byte: the store files a record only beside those.
 
@@ -62,12 +62,12 @@ def keep_record(record: BuildRecord, pins: bytes, asking: Asking, workspace: Wor
     """
     document = format_record_file(record)
     workspace.write_record(document)
-    if store is None or not (record.complete and record.published):
+    if store is None or not record.complete:
         return ""
     data = store.find_record(asking.key)
     if data is not None:
         kept = parse_record_file(data, store.name)
-        has_same_digests = _digests(kept) == _digests(record)
+        has_same_digests = _contents(kept) == _contents(record)
         if has_same_digests and (kept.pins, kept.commit) == (record.pins, record.commit):
             return f"the build record in the {store.name} stays: it names the same digests"
     try:
@@ -83,8 +83,9 @@ def keep_record(record: BuildRecord, pins: bytes, asking: Asking, workspace: Wor
     return f"the build record is kept in the {store.name} too"
 
 
-def _digests(record: BuildRecord) -> Mapping[str, Digest | None]:
-    return {name: image.digest for name, image in record.images.items()}
+def _contents(record: BuildRecord) -> Mapping[str, object]:
+    """What tells one build from another; in ``:local`` there is no digest but an image ID."""
+    return {name: (image.digest, [platform.image_id for platform in image.platforms.values()]) for name, image in record.images.items()}
 
 
 def _image(built: BuiltImage, repository: Repository | None) -> ImageRecord:

@@ -198,7 +198,10 @@ class TestGithub:
         assert (verify["verified"], json.loads(verify["images"])) == ("true", json.loads(build["images"]))
         job.must("fetch")
         assert set(outputs(job)) == {"pin-checksum", "record-checksum"}
-        assert set(build) | set(verify) == promised
+        job.must("drift")
+        drift = outputs(job)
+        assert drift["drift"] == "false"
+        assert set(build) | set(verify) | set(drift) == promised
 
     def test_a_refused_verify_says_so_and_hands_on_no_image(self, job: Job, project: Project) -> None:
         on_github(job).must("build", "--pin")

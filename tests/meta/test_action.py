@@ -120,11 +120,12 @@ def test_verify_writes_the_file_it_was_asked_for(tmp_path: Path) -> None:
     ("inputs", "complaint"),
     [
         ({"command": "freeze"}, "Expected the input 'command' to be pin, build, verify, fetch or drift, found 'freeze'."),
-        ({"command": "build", "env_file": "x"}, "Expected the input 'env-file' with the commands pin and verify only, found it with 'build'."),
+        ({"env_file": "x"}, "Expected the input 'env-file' with the commands pin and verify only, found it with 'build'."),
+        ({"pin_checksum": ""}, "Expected the pin job's checksum in the input 'pin-checksum', found nothing"),
         ({"command": "pin", "images": "app"}, "Expected the input 'images' with build or verify only, found it with 'pin'"),
         ({"executable": "/nowhere/stagepin"}, "Expected an executable named '/nowhere/stagepin' (input 'executable'), found none."),
     ],
-    ids=["command", "env-file", "images", "executable"],
+    ids=["command", "env-file", "pin-checksum", "images", "executable"],
 )
 def test_an_input_that_makes_no_sense_is_refused_on_the_run_page(tmp_path: Path, inputs: dict[str, str], complaint: str) -> None:
     seen = _run_action(tmp_path, **inputs)

@@ -141,7 +141,7 @@ def work(product: Product, bench: Bench) -> Adopted:
     if run.role == "pin":
         adopted = product.pin(bench)
     elif run.role == "fetch":
-        adopted = fetch_pins(bench.asking, bench.desk, bench.store)
+        adopted = fetch_pins(bench.asking, bench.desk, bench.store, bench.clock)
         run.record = bench.store.find_record(KEY)
     else:
         adopted = product.need(bench)

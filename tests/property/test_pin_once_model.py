@@ -181,7 +181,7 @@ def test_when_somebody_deleted_the_pins_no_job_that_knows_of_them_makes_others(n
         with pytest.raises(DocumentError, match=r"^expected the pins of pipeline:1001, found none"):
             need(reader)
         with pytest.raises(DocumentError, match=r"^expected the pins of pipeline:1001 in .*, found none"):
-            fetch_pins(reader.asking, reader.desk, reader.store)
+            fetch_pins(reader.asking, reader.desk, reader.store, reader.clock)
         assert reader.desk.pins is None
     again = bench(world, "pin", checksum)
     with pytest.raises(DocumentError, match=r"^expected the pins of pipeline:1001 whose checksum the pin job handed on, .*, found none"):

@@ -298,4 +298,5 @@ def test_on_one_engine_the_pins_of_a_pipeline_are_kept_by_the_engine_itself(proj
     again = pipeline.job(engine=engine)
     again.must("fetch", "--repo", ":local")
     assert build.pins == again.pins == pin.pins
+    assert again.record == build.record
     assert pipeline.job().run("build", "--repo", ":local").code == 2

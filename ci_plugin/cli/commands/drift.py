@@ -12,6 +12,7 @@ import click
 from ci_plugin.cli.discussion import COMMENT_RIGHTS, get_change_request, open_discussion
 from ci_plugin.cli.options import ProjectOptions, ScopeOptions, project_options, scope_options
 from ci_plugin.cli.outputs import append_summary, write_outputs
+from ci_plugin.cli.pins import check_registries
 from ci_plugin.cli.project import ProjectSession
 from ci_plugin.cli.wiring import Session
 from ci_plugin.config.platforms import choose_platforms
@@ -73,6 +74,7 @@ def _read_pins(run: ProjectSession) -> PinSet:
     asking = replace(run.asking, any_commit=is_named)
     workspace = ReadOnly(run.workspace, asking.key.scope if is_named else None)
     adopted = get_pins(asking, workspace, run.pin_store, run.clock)
+    check_registries(run, ((pin.reference, pin.place) for pin in adopted.pins.pins))
     run.console.event(f"pins of {adopted.pins.scope} from {adopted.source}", pins=len(adopted.pins.pins))
     return adopted.pins
 

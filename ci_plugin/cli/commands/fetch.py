@@ -23,7 +23,7 @@ def command(session: Session, scope: ScopeOptions) -> int:
     # Bringing a fork's pins is not using them: the command that uses them says no.
     asking = replace(run.asking, any_commit=run.scope_options.is_scope_from_command_line, fork=None)
     store = run.pin_store
-    pins = fetch_pins(asking, run.workspace, store).pins
+    pins = fetch_pins(asking, run.workspace, store, run.clock).pins
     run.console.event(f"pins of {pins.scope} fetched to {run.workspace.pins_path}")
     outputs = {"pin-checksum": pin_checksum(pins)}
     found = find_record(asking, run.workspace, store, refresh=True)

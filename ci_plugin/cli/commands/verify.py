@@ -56,7 +56,7 @@ def command(
     # A fork's pins are a finding here, not an error; and no registry they name is asked.
     asking = replace(asking, commit=commit or asking.commit, any_commit=any_commit, fork=None)
     pins = read_pins(run, asking).pins
-    found = get_record(asking, run.workspace, run.pin_store, whole=not images)
+    found = get_record(asking, run.workspace, run.pin_store, run.clock, whole=not images)
     selected = found.record.select(images, found.where)
     expected = Expected(
         commit=None if asking.any_commit else asking.commit,

@@ -206,7 +206,7 @@ class TestSecondChannel:
         acts: list[Callable[[], Adopted]] = [
             lambda: create(workspace, store, NOBODY, asking=self.asking(pin_set())),
             lambda: get_pins(self.asking(pin_set()), workspace, store, FakeClock()),
-            lambda: fetch_pins(self.asking(pin_set()), workspace, store),
+            lambda: fetch_pins(self.asking(pin_set()), workspace, store, FakeClock()),
         ]
         for act in acts:
             with pytest.raises(DocumentError) as caught:
@@ -333,16 +333,16 @@ class TestGetAndFetch:
     def test_fetch_replaces_whatever_the_workspace_holds(self) -> None:
         stored = format_pin_file(pin_set())
         workspace = MemoryWorkspace(b"rubbish")
-        assert fetch_pins(ASKING, workspace, MemoryStore({ASKING.key.short_hash: stored})).document == stored
+        assert fetch_pins(ASKING, workspace, MemoryStore({ASKING.key.short_hash: stored}), FakeClock()).document == stored
         assert workspace.pins == stored
 
     def test_fetch_leaves_the_workspace_alone_where_the_store_has_nothing_or_rubbish(self) -> None:
         workspace = MemoryWorkspace(b"what was there")
         for store in (MemoryStore(), MemoryStore({ASKING.key.short_hash: b"rubbish"})):
             with pytest.raises(DocumentError):
-                fetch_pins(ASKING, workspace, store)
+                fetch_pins(ASKING, workspace, store, FakeClock())
         with pytest.raises(InputError, match="found no repository"):
-            fetch_pins(ASKING, workspace, None)
+            fetch_pins(ASKING, workspace, None, FakeClock())
         assert workspace.pins == b"what was there"
 
     def test_any_commit_is_for_those_who_named_the_scope(self) -> None:
