@@ -347,6 +347,6 @@ WORLDS: Mapping[str, Callable[[], World]] = {
     "generic package": PackageWorld,
     "stages storage, one pin job at a time": RegistryWorld,
     "stages storage, racing pin jobs": lambda: RegistryWorld(one_writer=False),
-    "stages storage that keeps tags": lambda: RegistryWorld(one_writer=False, immutable=True),
+    "stages storage that keeps tags": lambda: RegistryWorld(one_writer=False, immutable=True, refuses_same=True),
     "CI artifacts": ArtifactWorld,
 }
