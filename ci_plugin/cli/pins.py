@@ -13,6 +13,7 @@ from ci_plugin.config.platforms import choose_platforms
 from ci_plugin.config.references import list_references
 from ci_plugin.config.registries import check_allowed
 from ci_plugin.errors import InputError, Location
+from ci_plugin.forge.environment import is_later_attempt
 from ci_plugin.services.keeping import keep_bases
 from ci_plugin.services.pinning import Adopted, Asking, PinPolicy, adopt_or_create, get_pins
 from ci_plugin.services.resolving import Patience
@@ -114,6 +115,10 @@ def _tell(session: ProjectSession, adopted: Adopted) -> None:
     console, store = session.console, session.pin_store
     if adopted.source == "resolved":
         console.event(f"pinned for {adopted.pins.scope}, references: {len(adopted.pins.pins)}")
+        if is_later_attempt(session.environ) and adopted.pins.scope.is_one_commit:
+            console.warning(
+                "this re-run pins anew: no pins of an earlier attempt were found, so what that one built may stand on other bases"
+            )
     else:
         console.event(f"pins of {adopted.pins.scope} adopted from {adopted.source}")
     for pin in adopted.pins.pins:
@@ -129,7 +134,8 @@ def _tell(session: ProjectSession, adopted: Adopted) -> None:
             "are kept in the workspace alone; hand .stagepin/pins.json on as a CI artifact, or name a repository of the fork's own (--repo)"
         )
     elif store is not None:
-        console.event(f"kept in the workspace and in the {store.name}")
+        handed = "kept in the workspace: hand .stagepin/ on as a CI artifact, on GitHub under a name that begins with stagepin-"
+        console.event(handed if session.store_name == "ci-artifact" else f"kept in the workspace and in the {store.name}")
         console.detail(store.guarantee)
     elif not adopted.pins.scope.is_local:
         console.warning(

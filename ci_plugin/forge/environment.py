@@ -67,6 +67,11 @@ def read_environment(environ: Mapping[str, str], event: Event = NO_EVENT) -> CiC
     return CiContext("local", is_ci=environ.get("CI", "").lower() in ("true", "1"))
 
 
+def is_later_attempt(environ: Mapping[str, str]) -> bool:
+    """Whether this is a re-run on GitHub, which counts attempts from 1; GitLab tells no job that it is a retry."""
+    return environ.get("GITHUB_RUN_ATTEMPT", "1") != "1"
+
+
 def choose_scope(text: str | None, context: CiContext) -> Scope:
     """The scope asked for: None, ``pipeline`` or ``commit`` are filled in from the context, any other text is taken as it is.
 

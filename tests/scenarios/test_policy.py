@@ -428,3 +428,13 @@ def test_verify_names_the_field_that_is_not_this_jobs(project: Project, field: s
     ran = job.run("verify")
     assert ran.code == 2
     assert f"error: expected pins of {field} " in ran.err
+
+
+def test_a_rerun_that_pins_anew_says_so_and_one_that_adopts_does_not(project: Project) -> None:
+    project.commit(config="image: app\nfrom: BASE\nfromLatest: true\n")
+    first, again = project.pipeline().job(), project.pipeline().job()
+    loud = "warning: this re-run pins anew: no pins of an earlier attempt were found"
+    assert loud not in first.must("pin", "--store", "workspace").err
+    assert loud in again.must("pin", "--store", "workspace", GITHUB_RUN_ATTEMPT="2").err
+    project.pipeline().job().must("pin", "--scope", "train")
+    assert loud not in project.pipeline().job().must("pin", "--scope", "train", GITHUB_RUN_ATTEMPT="2").err
