@@ -15,11 +15,12 @@ from pathlib import Path
 
 from benchmarks.figures import Figure, format_figures
 from benchmarks.jobs import JobFailed
-from benchmarks.pinning import measure_pinning
+from benchmarks.pinning import measure_many, measure_pinning, push_many_bases
 from benchmarks.servers import relay_to
 from benchmarks.speed import measure_speed
 from benchmarks.start import measure_start
 from benchmarks.unchanged import measure_unchanged, prepare_real
+from benchmarks.upkeep import measure_upkeep
 from ci_plugin.demo.rig import Rig, open_rig
 from ci_plugin.errors import StagepinError
 
@@ -29,9 +30,12 @@ def measure(directory: Path, rig: Rig, runs: int) -> Iterator[Figure]:
     yield from measure_start(directory / "start", runs)
     with relay_to(rig.registry_address) as relay:
         yield from measure_pinning(directory / "pinning", relay)
+        many = push_many_bases(rig.registry_address)
+        yield from measure_many(directory / "many", many, relay)
+        yield from measure_upkeep(directory / "upkeep", relay)
         built = prepare_real(directory / "built", rig, relay)
         yield from measure_unchanged(directory / "unchanged", built, relay)
-        yield from measure_speed(directory / "speed", rig.registry_address, built, runs)
+        yield from measure_speed(directory / "speed", rig.registry_address, many, built, runs)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -23,25 +23,37 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """How many times as long one thing took as another: median, smallest and largest over the pairs of one run."""
+    """How many times as long one thing took as another: median, smallest and largest over the pairs of one run.
+
+    ``seconds`` and ``floor_seconds``: the medians of what was compared, for information.
+    """
 
     median: float
     smallest: float
     largest: float
+    seconds: float
+    floor_seconds: float
 
     def __str__(self) -> str:
         return f"{self.median:.2f} x ({self.smallest:.2f}-{self.largest:.2f})"
 
+    @property
+    def in_seconds(self) -> str:
+        """Both sides, such as ``0.21 s and 0.10 s``."""
+        return f"{self.seconds:.3f} s and {self.floor_seconds:.3f} s"
+
     def as_numbers(self) -> dict[str, object]:
         """For ``Figure.numbers``; rounded, because the third digit is noise."""
-        return {"median": round(self.median, 2), "min": round(self.smallest, 2), "max": round(self.largest, 2)}
+        ratio = {"median": round(self.median, 2), "min": round(self.smallest, 2), "max": round(self.largest, 2)}
+        return {**ratio, "seconds": round(self.seconds, 3), "floor_seconds": round(self.floor_seconds, 3)}
 
 
 def compare(work: Callable[[], object], floor: Callable[[], object], runs: int) -> Ratio:
     """The ratio of ``work`` to ``floor``, run in turns so that a busy machine slows both; one unmeasured turn goes ahead."""
     pairs = [(_seconds(work), _seconds(floor)) for _ in range(runs + 1)][1:]
     ratios = sorted(took / least for took, least in pairs)
-    return Ratio(statistics.median(ratios), ratios[0], ratios[-1])
+    seconds, floor_seconds = (statistics.median(side) for side in zip(*pairs, strict=True))
+    return Ratio(statistics.median(ratios), ratios[0], ratios[-1], seconds, floor_seconds)
 
 
 def format_figures(figures: Sequence[Figure]) -> str:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.figures import Figure
 from benchmarks.jobs import Job, clone, commit_project, werf_yaml
-from benchmarks.servers import Counted, CountedFake, Requests, push_bases
+from benchmarks.servers import Counted, CountedFake, Requests, push_bases, push_many
 from tests.fakes.registry import FakeRegistry
 
 REFERENCES = 20
 INDEXES = 8
+MANY = 1000
+REPOSITORIES = 50
+"""Of the ``MANY`` references. One token request names at most 50 repositories (registry/auth.py), so one token serves them all."""
+
+FILING = 12
+FILING_FIRST = 17
 
 
 def measure_pinning(directory: Path, relay: Counted) -> Iterator[Figure]:
@@ -25,6 +31,27 @@ def measure_pinning(directory: Path, relay: Counted) -> Iterator[Figure]:
     with FakeRegistry() as bases, FakeRegistry() as storage:
         yield from _pin_into_storage(directory / "storage", bases, storage)
     yield from _pin_and_hand_on(directory / "real", relay, "real registry")
+
+
+def measure_many(directory: Path, names: Sequence[str], relay: Counted) -> Iterator[Figure]:
+    """The same for ``MANY`` references: from the fake registry, anonymous and with tokens, and from the real one, which has ``names``."""
+    with FakeRegistry() as fake:
+        job = Job(make_many_project(directory / "fake", fake.address, push_many_bases(fake.address)))
+        yield _pin_many(job, CountedFake(fake), "fake registry", expected_overhead=0)
+        fake.require_token()
+        job.pins.unlink()
+        yield _pin_many(job, CountedFake(fake), "fake registry, with tokens", expected_overhead=1)
+    yield _pin_many(Job(make_many_project(directory / "real", relay.address, names)), relay, "real registry", expected_overhead=0)
+
+
+def push_many_bases(address: str) -> Sequence[str]:
+    """``MANY`` references in ``REPOSITORIES`` repositories; ``2 * INDEXES`` of them name ``INDEXES`` indexes."""
+    return push_many(address, REPOSITORIES, MANY // REPOSITORIES, INDEXES)
+
+
+def make_many_project(directory: Path, address: str, names: Sequence[str]) -> Path:
+    """A project that follows these references of a registry."""
+    return commit_project(directory, "werf.yaml", werf_yaml([f"{address}/{name}" for name in names]))
 
 
 def make_pin_project(directory: Path, address: str) -> Path:
@@ -57,6 +84,13 @@ def _pin_with_token(directory: Path, fake: FakeRegistry) -> Figure:
     return _pin_figure(name, registry.requests(), expected_overhead=1)
 
 
+def _pin_many(job: Job, registry: Counted, where: str, *, expected_overhead: int) -> Figure:
+    registry.requests()
+    job.run("pin")
+    name = f"pin {MANY} references of {REPOSITORIES} repositories, {2 * INDEXES} of them to {INDEXES} indexes ({where})"
+    return _pin_figure(name, registry.requests(), references=MANY, expected_overhead=expected_overhead)
+
+
 def _pin_from_two(directory: Path, *fakes: FakeRegistry) -> Figure:
     """Half of the references on each of two registries with token servers of their own: one token each."""
     registries = [CountedFake(fake) for fake in fakes]
@@ -72,13 +106,13 @@ def _pin_from_two(directory: Path, *fakes: FakeRegistry) -> Figure:
     return Figure(name, measured, "<= 1 /v2/ or token per registry", max(asked) <= 1, {"overhead": asked})
 
 
-def _pin_figure(name: str, asked: Requests, *, expected_overhead: int) -> Figure:
+def _pin_figure(name: str, asked: Requests, *, expected_overhead: int, references: int = REFERENCES) -> Figure:
     heads, gets, overhead = asked.manifest_heads, asked.gets_by_digest, asked.overhead
     other = len(asked) - heads - gets - overhead
     # A 401 answers a HEAD, which is then sent again: one more, whatever the number of references.
-    wanted = (REFERENCES + expected_overhead, INDEXES, expected_overhead, 0)
+    wanted = (references + expected_overhead, INDEXES, expected_overhead, 0)
     target = f"{wanted[0]} HEAD, {INDEXES} GET by digest, <= 1 /v2/ or token, 0 other"
-    numbers = {"references": REFERENCES, "indexes": INDEXES, "head": heads, "get": gets, "overhead": overhead, "other": other}
+    numbers = {"references": references, "indexes": INDEXES, "head": heads, "get": gets, "overhead": overhead, "other": other}
     measured = f"{heads} HEAD, {gets} GET by digest, {overhead} /v2/ or token, {other} other"
     return Figure(name, measured, target, (heads, gets, overhead, other) == wanted, numbers)
 
@@ -89,9 +123,11 @@ def _pin_into_storage(directory: Path, bases: FakeRegistry, storage: FakeRegistr
     project = make_pin_project(directory / "pin", counted.address)
     repo = f"{kept.address}/group/app"
     counted.requests()
-    Job(project, repo).run("pin")
-    filing = kept.requests()
-    yield Figure("filing the pins in the stages storage (constant)", f"{len(filing)} requests", numbers={"requests": len(filing)})
+    for pipeline, name, constant in (("1001", "first", FILING_FIRST), ("1002", "every later", FILING)):
+        Job(clone(project, directory / pipeline), repo, pipeline=pipeline).run("pin")
+        filing = len(kept.requests())
+        words = f"filing the pins in the stages storage, {name} pipeline of a project (constant)"
+        yield Figure(words, f"{filing} requests", f"<= {constant}", filing <= constant, {"requests": filing})
     counted.requests()
     Job(clone(project, directory / "next"), repo).run("pin", "--locked")
     asked, upstream = kept.requests(), counted.requests()

@@ -8,18 +8,21 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from ci_plugin.registry.client import RegistryClient
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.manifest import OCI_INDEX, OCI_MANIFEST
-from ci_plugin.values.reference import parse_repository
+from ci_plugin.values.reference import Reference, parse_repository
 from tests.fakes.registry import FakeRegistry, make_image
 from tests.fakes.registry_client import make_client, push_image
 
 _REQUEST = re.compile(rb"(HEAD|GET|PUT|POST|PATCH|DELETE) (\S+) HTTP/1\.[01]\r\n")
 _PLATFORMS = ("linux/amd64", "linux/arm64")
+_PUSHES_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,20 +139,50 @@ def push_bases(address: str, count: int, indexes: int) -> Sequence[str]:
     """
     client = make_client()
     for number in range(count):
-        repository = parse_repository(f"{address}/base/image{number:02}")
-        if number >= indexes:
-            push_image(client, repository.tagged("latest"), make_image(seed=str(number)))
-            continue
-        entries = []
-        for platform in _PLATFORMS:
-            image = make_image(seed=str(number), platform=platform, media_type=OCI_MANIFEST)
-            push_image(client, repository.at(image.digest), image)
-            system, architecture = platform.split("/")
-            described = {"os": system, "architecture": architecture}
-            entries.append({"mediaType": OCI_MANIFEST, "digest": str(image.digest), "size": len(image.manifest), "platform": described})
-        index = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}).encode()
-        client.put_manifest(repository.tagged("latest"), index, OCI_INDEX)
+        push_base(client, parse_repository(f"{address}/base/image{number:02}").tagged("latest"), str(number), is_index=number < indexes)
     return [f"base/image{number:02}:latest" for number in range(count)]
+
+
+def push_base(client: RegistryClient, reference: Reference, seed: str, *, is_index: bool) -> None:
+    """Push one image, or an index of two, under the reference's tag; ``seed`` decides the content."""
+    if not is_index:
+        push_image(client, reference, make_image(seed=seed))
+        return
+    entries = []
+    for platform in _PLATFORMS:
+        image = make_image(seed=seed, platform=platform, media_type=OCI_MANIFEST)
+        push_image(client, reference.repository.at(image.digest), image)
+        system, architecture = platform.split("/")
+        described = {"os": system, "architecture": architecture}
+        entries.append({"mediaType": OCI_MANIFEST, "digest": str(image.digest), "size": len(image.manifest), "platform": described})
+    index = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}).encode()
+    client.put_manifest(reference, index, OCI_INDEX)
+
+
+def push_many(address: str, repositories: int, tags: int, indexes: int) -> Sequence[str]:
+    """Push ``repositories`` x ``tags`` references; in each of the first ``indexes`` repositories two tags name one index.
+
+    Beside those every reference has a manifest of its own; the blobs of a repository are the same, so that pushing takes seconds.
+    Returns ``repository:tag`` of each, without the registry.
+    """
+    client = make_client()
+
+    def push(number: int) -> list[str]:
+        repository = parse_repository(f"{address}/many/image{number:03}")
+        image = make_image(seed=str(number), media_type=OCI_MANIFEST)
+        for blob in image.blobs:
+            client.put_blob(repository, blob)
+        names = [f"v{tag:02}" for tag in range(tags)]
+        twins = names[:2] if number < indexes else []
+        for name in twins:
+            push_base(client, repository.tagged(name), f"index {number}", is_index=True)
+        for name in names[len(twins) :]:
+            manifest = {**json.loads(image.manifest), "annotations": {"tag": name}}
+            client.put_manifest(repository.tagged(name), json.dumps(manifest).encode(), OCI_MANIFEST)
+        return [f"{repository.path}:{name}" for name in names]
+
+    with ThreadPoolExecutor(_PUSHES_AT_ONCE) as pool:
+        return [name for names in pool.map(push, range(repositories)) for name in names]
 
 
 def push_stage(repo: str, signature: str, labels: dict[str, str]) -> Digest:
