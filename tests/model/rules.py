@@ -83,11 +83,15 @@ def _must_succeed(simulation: Simulation, run: JobRun) -> bool:
         return False
     if run.role == "pin":
         return True
-    if any(run.started < step <= run.ended and name == EXPIRY for step, name in simulation.events):
+    if _saw_expiry(simulation, run):
         # What was listed went before it was read, and what came instead was not listed.
         return False
     # A reader may come too early, or too late for a CI artifact; one stale look it gets over by waiting.
     return None not in truths and run.faults.count(Fault.STALE) <= 1
+
+
+def _saw_expiry(simulation: Simulation, run: JobRun) -> bool:
+    return any(run.started < step <= run.ended and name == EXPIRY for step, name in simulation.events)
 
 
 def _resolves(simulation: Simulation, run: JobRun) -> Iterator[str]:
@@ -110,7 +114,9 @@ def _adopts(simulation: Simulation, run: JobRun) -> Iterator[str]:
 
 def _records(simulation: Simulation, run: JobRun) -> Iterator[str]:
     truths = _truths(simulation, run)
-    if run.filed is True and run.adopted not in truths and None not in truths:
+    # CI artifacts of other pins that a listing did not show, or that went before they were read, refuse no record.
+    is_seen = simulation.world.tells_record or not (Fault.STALE in run.faults or _saw_expiry(simulation, run))
+    if run.filed is True and is_seen and run.adopted not in truths and None not in truths:
         yield f"a record is filed beside the pins it was built from: {run}"
     if run.filed is False and truths == [run.adopted]:
         yield f"a record of the scope's own pins is taken: {run}"
