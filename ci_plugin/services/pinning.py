@@ -123,6 +123,9 @@ def adopt_or_create(
 ) -> Adopted:
     """The one pin set of the scope. Raises AnswerIsNo where the policy forbids it, InputError where the scope's pins lack a reference."""
     adopted = find_pins(asking, workspace, store, clock)
+    if adopted is None and asking.checksum is not None:
+        # Somebody pinned already and told us of what: it may not be seen everywhere yet.
+        adopted = find_after_lag(lambda: find_pins(asking, workspace, store, clock), store, clock)
     if adopted is not None and not _is_outgrown(adopted.pins, references, policy, clock):
         _check(adopted, references, policy, clock, workspace)
         _copy(adopted.pins, policy, registry)

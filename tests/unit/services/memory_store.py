@@ -22,8 +22,12 @@ class MemoryStore:
     name: str = "memory store"
     guarantee: str = "create if absent holds"
     lag: float = 0.0
+    stale_reads: int = 0
 
     def find_pins(self, key: ScopeKey) -> bytes | None:
+        if self.stale_reads:
+            self.stale_reads -= 1
+            return None
         return self.pins.get(key.short_hash)
 
     def create_pins(self, key: ScopeKey, document: bytes) -> bytes:

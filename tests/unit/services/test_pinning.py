@@ -87,6 +87,23 @@ class TestAdoptOrCreate:
         assert create(workspace, store, NOBODY).source == "memory store"
         assert workspace.pins == stored
 
+    def test_one_stale_read_does_not_hide_the_pins_a_checksum_speaks_of(self) -> None:
+        stored = format_pin_file(pin_set())
+        store, clock = MemoryStore({ASKING.key.short_hash: stored}, lag=5.0, stale_reads=1), FakeClock()
+        asking = replace(ASKING, checksum=pin_checksum(pin_set()))
+        assert create(MemoryWorkspace(), store, NOBODY, asking=asking, clock=clock).document == stored
+        assert clock.slept == [5.0]
+
+    def test_one_stale_read_does_not_hide_pins_from_who_needs_them(self) -> None:
+        stored = format_pin_file(pin_set())
+        for read in (
+            lambda store, clock: get_pins(ASKING, MemoryWorkspace(), store, clock),
+            lambda store, clock: fetch_pins(ASKING, MemoryWorkspace(), store, clock),
+        ):
+            store, clock = MemoryStore({ASKING.key.short_hash: stored}, lag=5.0, stale_reads=1), FakeClock()
+            assert read(store, clock).document == stored
+            assert clock.slept == [5.0]
+
     def test_whoever_created_first_is_adopted_by_whoever_resolved_meanwhile(self) -> None:
         store, workspace, rival = MemoryStore(), MemoryWorkspace(), format_pin_file(pin_set())
         store.before_create = lambda: store.pins.update({ASKING.key.short_hash: rival})
