@@ -94,15 +94,14 @@ class TestAdoptOrCreate:
         assert create(MemoryWorkspace(), store, NOBODY, asking=asking, clock=clock).document == stored
         assert clock.slept == [5.0]
 
-    def test_one_stale_read_does_not_hide_pins_from_who_needs_them(self) -> None:
+    @pytest.mark.parametrize("read", [get_pins, fetch_pins])
+    def test_one_stale_read_does_not_hide_pins_from_who_needs_them(
+        self, read: Callable[[Asking, MemoryWorkspace, MemoryStore, FakeClock], Adopted]
+    ) -> None:
         stored = format_pin_file(pin_set())
-        for read in (
-            lambda store, clock: get_pins(ASKING, MemoryWorkspace(), store, clock),
-            lambda store, clock: fetch_pins(ASKING, MemoryWorkspace(), store, clock),
-        ):
-            store, clock = MemoryStore({ASKING.key.short_hash: stored}, lag=5.0, stale_reads=1), FakeClock()
-            assert read(store, clock).document == stored
-            assert clock.slept == [5.0]
+        store, clock = MemoryStore({ASKING.key.short_hash: stored}, lag=5.0, stale_reads=1), FakeClock()
+        assert read(ASKING, MemoryWorkspace(), store, clock).document == stored
+        assert clock.slept == [5.0]
 
     def test_whoever_created_first_is_adopted_by_whoever_resolved_meanwhile(self) -> None:
         store, workspace, rival = MemoryStore(), MemoryWorkspace(), format_pin_file(pin_set())
