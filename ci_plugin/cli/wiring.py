@@ -148,10 +148,10 @@ class Session:
 
     @cached_property
     def credentials(self) -> CredentialSource:
-        """Registry host → credentials; what is handed out is a secret from then on, wherever it came from."""
+        """Registry host → credentials; each is a secret as soon as it is read, whichever file or helper it came from."""
         from ci_plugin.registry.credentials import load_credentials
 
-        return self.redactor.learning(load_credentials(self.environ, Path(self.environ.get("HOME", "/nonexistent"))))
+        return load_credentials(self.environ, Path(self.environ.get("HOME", "/nonexistent")), learn=self.redactor.add)
 
     @cached_property
     def registry(self) -> Registry:

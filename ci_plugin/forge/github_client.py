@@ -31,6 +31,7 @@ _SECONDARY_LIMIT_SECONDS = 60.0
 """What GitHub asks for where it names no time."""
 _NONSENSE = (AssertionError, RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, binascii.Error)
 """What PyGithub raises for answers of another shape; it checks some addresses by ``assert``."""
+_MASK = "***"
 _T = TypeVar("_T")
 
 
@@ -103,9 +104,9 @@ class GitHubClient:
         if status == 404:
             return self._nonsense("a 404 of somebody else")
         if status >= 500 or status in (408, 409, 422):
-            message = f"expected {host} to do as asked, found status {status}{_quote(data)}"
+            message = f"expected {host} to do as asked, found status {status}{_quote(data, self.access.token)}"
             return Unavailable(message, hint="run the job again", where=self._where, retry_after=_asked_wait(told))
-        return AnswerIsNo(f"expected {host} to take the request, found status {status}{_quote(data)}", where=self._where)
+        return AnswerIsNo(f"expected {host} to take the request, found status {status}{_quote(data, self.access.token)}", where=self._where)
 
     def _denied(self, status: int, right: str) -> AccessDenied:
         access, token = self.access, self.access.token_name
@@ -163,6 +164,7 @@ def _asked_wait(headers: Mapping[str, str]) -> float | None:
     return float(text) if text.isdecimal() and len(text) < 8 else None
 
 
-def _quote(data: object) -> str:
+def _quote(data: object, token: str) -> str:
+    """What GitHub says, cut; the token goes first, for half of one would be known to no redactor."""
     message = data.get("message") if isinstance(data, dict) else None
-    return f": {message[:200]}" if isinstance(message, str) and message else ""
+    return f": {message.replace(token or _MASK, _MASK)[:200]}" if isinstance(message, str) and message else ""

@@ -149,7 +149,7 @@ class GitLabClient:
             return InputError(
                 f"expected {expected}, found a redirect (status {status}), which no write follows", hint=hint, where=self._where
             )
-        return InputError(f"expected {expected}, found status {status}{_quote(error)}", hint=rights, where=self._where)
+        return InputError(f"expected {expected}, found status {status}{_quote(error, self.access.token)}", hint=rights, where=self._where)
 
     def _unavailable(
         self,
@@ -286,6 +286,7 @@ def _origin(url: str) -> tuple[str, str, int | None]:
     return parts.scheme, (parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme)
 
 
-def _quote(error: GitlabError) -> str:
-    message = str(error.error_message)
+def _quote(error: GitlabError, token: str) -> str:
+    """What GitLab says, cut; the token goes first, for half of one would be known to no redactor."""
+    message = str(error.error_message).replace(token or "***", "***")
     return "" if not message or message.startswith("<") else f": {message[:200]}"

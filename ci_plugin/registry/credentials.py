@@ -34,6 +34,8 @@ _HELPER_NAME = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII)
 
 RunHelper = Callable[[str, str], "HelperAnswer"]
 """Program name, server address → what ``PROGRAM get`` answered."""
+Learn = Callable[[str], None]
+"""Takes a secret that must show nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,13 @@ class _Document:
     store: str
 
 
-def load_credentials(environ: Mapping[str, str], home: Path, *, run_helper: RunHelper | None = None) -> CredentialSource:
-    """The credential source of this machine. Raises InputError, naming the document, where one is broken."""
+def load_credentials(
+    environ: Mapping[str, str], home: Path, *, run_helper: RunHelper | None = None, learn: Learn = lambda _secret: None
+) -> CredentialSource:
+    """The credential source of this machine. Raises InputError, naming the document, where one is broken.
+
+    ``learn`` is told every secret as soon as it is read: those of the documents now, a helper's when it is asked.
+    """
     documents: list[_Document] = []
     if text := environ.get("DOCKER_AUTH_CONFIG", ""):
         documents.append(parse_docker_config(text, "DOCKER_AUTH_CONFIG"))
@@ -67,7 +74,11 @@ def load_credentials(environ: Mapping[str, str], home: Path, *, run_helper: RunH
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "bytes that are no UTF-8"
         raise InputError(f"expected to read docker's configuration, found: {reason}", where=Location(str(file))) from None
-    return _Credentials(documents, _ci_credentials(environ), run_helper or _helper_runner(environ))
+    ci = _ci_credentials(environ)
+    for held in (*(document.auths for document in documents), ci):
+        for credentials in held.values():
+            _teach(learn, credentials)
+    return _Credentials(documents, ci, run_helper or _helper_runner(environ), learn)
 
 
 def parse_docker_config(text: str, name: str) -> _Document:
@@ -92,8 +103,9 @@ def parse_docker_config(text: str, name: str) -> _Document:
 class _Credentials:
     """Registry host → credentials; asks a helper at most once per host."""
 
-    def __init__(self, documents: list[_Document], ci: Mapping[str, Credentials], run_helper: RunHelper) -> None:
+    def __init__(self, documents: list[_Document], ci: Mapping[str, Credentials], run_helper: RunHelper, learn: Learn) -> None:
         self._documents = documents
+        self._learn = learn
         self._ci = ci
         self._run_helper = run_helper
         self._asked: dict[str, Credentials | None] = {}
@@ -126,7 +138,14 @@ class _Credentials:
         except (ValueError, LookupError, TypeError):
             message = f"expected {program} (named in {name}) to give credentials for {host}, found exit code {answer.code}"
             raise InputError(message, hint=f"run `echo {host} | {program} get` to see what it says", where=Location(name)) from None
-        return Credentials("", "", secret) if user == _IDENTITY_TOKEN_USER else Credentials(user, secret)
+        found = Credentials("", "", secret) if user == _IDENTITY_TOKEN_USER else Credentials(user, secret)
+        _teach(self._learn, found)
+        return found
+
+
+def _teach(learn: Learn, credentials: Credentials) -> None:
+    for secret in credentials.secrets:
+        learn(secret)
 
 
 def _helper_runner(environ: Mapping[str, str]) -> RunHelper:

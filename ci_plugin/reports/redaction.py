@@ -14,9 +14,6 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import quote, quote_plus, unquote
 
-from ci_plugin.ports import CredentialSource
-from ci_plugin.values.credentials import Credentials
-
 MASK = "***"
 SHORTEST_SECRET = 4
 _SHORTEST_PART = 8
@@ -48,17 +45,6 @@ class Redactor:
             self._forms |= {form for form in _forms(secret) if len(form) >= SHORTEST_SECRET}
             # The longest form first: where one secret begins another, nothing of the longer one may stay.
             self._pattern = re.compile("|".join(re.escape(form) for form in sorted(self._forms, key=lambda form: (-len(form), form))))
-
-    def learning(self, source: CredentialSource) -> CredentialSource:
-        """The source, of which every credential it hands out is learned first: those of files and helpers stand in no variable."""
-
-        def find(registry: str) -> Credentials | None:
-            found = source(registry)
-            for secret in found.secrets if found else ():
-                self.add(secret)
-            return found
-
-        return find
 
     def redact(self, text: str) -> str:
         """The text without secrets."""
