@@ -99,23 +99,29 @@ def auths(**secrets: Canary) -> str:
     return json.dumps({"auths": {host: {"auth": base64.b64encode(f"robot:{one.text}".encode()).decode()} for host, one in secrets.items()}})
 
 
+def passwords_of(nest: Nest) -> dict[str, Canary]:
+    """Registry → its password; on GitLab that of the stages comes in variables."""
+    stages = {nest.stages.address: STAGES} if isinstance(nest.forge, FakeGitHub) else {}
+    return {nest.project.registry.address: BASES, **stages}
+
+
 def from_file(nest: Nest) -> None:
     (nest.home / ".docker").mkdir(parents=True)
-    (nest.home / ".docker" / "config.json").write_text(auths(**{nest.project.registry.address: BASES}))
+    (nest.home / ".docker" / "config.json").write_text(auths(**passwords_of(nest)))
 
 
 def from_variable(nest: Nest) -> None:
-    stages = {nest.stages.address: STAGES}
-    nest.job.environ["DOCKER_AUTH_CONFIG"] = auths(**{nest.project.registry.address: BASES}, **stages)
+    nest.job.environ["DOCKER_AUTH_CONFIG"] = auths(**passwords_of(nest))
 
 
 def from_helper(nest: Nest) -> None:
     """A credential helper on the path: what it answers stands in no variable and in no file of docker's."""
+    answers = {host: json.dumps({"Username": "robot", "Secret": one.text}) for host, one in passwords_of(nest).items()}
     (nest.home / ".docker").mkdir(parents=True)
-    (nest.home / ".docker" / "config.json").write_text(json.dumps({"credHelpers": {nest.project.registry.address: "canary"}}))
+    (nest.home / ".docker" / "config.json").write_text(json.dumps({"credHelpers": dict.fromkeys(answers, "canary")}))
     helper = nest.home / "bin" / "docker-credential-canary"
     helper.parent.mkdir()
-    helper.write_text(f"#!{sys.executable}\nprint({json.dumps({'Username': 'robot', 'Secret': BASES.text})!r})\n")
+    helper.write_text(f"#!{sys.executable}\nprint({answers!r}[input()])\n")
     helper.chmod(0o755)
     nest.job.environ["PATH"] = f"{helper.parent}:{nest.job.environ['PATH']}"
 
@@ -191,8 +197,6 @@ def on_gitlab(stack: contextlib.ExitStack, project: Project, stages: FakeRegistr
 
 def with_credentials(nest: Nest, source: str) -> Nest:
     SOURCES[source](nest)
-    if isinstance(nest.forge, FakeGitHub) and source != "DOCKER_AUTH_CONFIG":
-        nest.job.environ["DOCKER_AUTH_CONFIG"] = auths(**{nest.stages.address: STAGES})
     return nest
 
 

@@ -181,3 +181,16 @@ def test_a_helper_name_is_a_name(tmp_path: Path, name: str) -> None:
 def test_credentials_never_show(tmp_path: Path) -> None:
     write_config(tmp_path, {"auths": {"a.example": encoded()}})
     assert ALICE.secret not in repr(load_credentials({}, tmp_path)("a.example"))
+
+
+def test_every_secret_is_told_as_soon_as_it_is_read_and_a_helpers_when_it_answers(tmp_path: Path) -> None:
+    """So that output can be kept free of it, though it stands in no variable."""
+    other = Credentials("bob", "from-a-helper")
+    write_config(tmp_path, {"auths": {"one.example.com": encoded()}, "credHelpers": {"two.example.com": "x"}})
+    answer = HelperAnswer(0, json.dumps({"Username": other.user, "Secret": other.secret}))
+    run, _ = helper({("docker-credential-x", "two.example.com"): answer})
+    told: list[str] = []
+    source = load_credentials({}, tmp_path, run_helper=run, learn=told.append)
+    assert told == [ALICE.secret, encoded()["auth"]]
+    source("two.example.com")
+    assert told[2:] == [other.secret, encoded(other)["auth"]]

@@ -102,3 +102,10 @@ def test_the_secrets_inside_docker_auth_config_are_collected() -> None:
 @pytest.mark.parametrize("text", ["", "[", "[]", '{"auths": 1}', "null", '{"auths": []}'])
 def test_a_broken_docker_auth_config_breaks_nothing(text: str) -> None:
     assert secrets_of({"DOCKER_AUTH_CONFIG": text}) <= {text}
+
+
+def test_a_password_in_the_address_of_a_variable_is_a_secret_as_it_stands_and_as_it_is_meant() -> None:
+    found = secrets_of(
+        {"HTTPS_PROXY": "http://robot:p%40ss-word@proxy.example.com:3128", "HOME": "/home/a:b@c", "URL": "https://example.com/a:b@c"}
+    )
+    assert found == {"p%40ss-word", "p@ss-word"}
