@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from ci_plugin.cli.project import ProjectSession
 from ci_plugin.cli.wiring import TOOL, ScopedSession
@@ -14,10 +15,13 @@ from ci_plugin.config.references import list_references
 from ci_plugin.config.registries import check_allowed
 from ci_plugin.errors import InputError, Location
 from ci_plugin.forge.environment import is_later_attempt
-from ci_plugin.services.keeping import keep_bases
 from ci_plugin.services.pinning import Adopted, Asking, PinPolicy, adopt_or_create, get_pins
 from ci_plugin.services.resolving import Patience
 from ci_plugin.values.reference import Reference, Repository, parse_repository
+
+if TYPE_CHECKING:
+    from ci_plugin.pins.pin_set import PinSet
+    from ci_plugin.ports import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ def pin_once(session: ProjectSession, request: PinRequest = PLAIN_REQUEST) -> Ad
         max_age=request.max_age or settings.max_age,
         publish=session.may_publish,
         keep=keep,
-        copy=keep_bases,
+        copy=_keep_bases,
         patience=Patience(settings.platform_wait_seconds, session.console.event),
     )
     adopted = adopt_or_create(
@@ -85,6 +89,12 @@ def check_registries(session: ScopedSession, places: Iterable[tuple[Reference, L
     if session.settings.allowed is not None:
         own = (session.repository if session.has_repository else None, keep)
         check_allowed(places, session.settings.allowed, [repository for repository in own if repository])
+
+
+def _keep_bases(pins: PinSet, target: Repository, registry: Registry) -> None:
+    from ci_plugin.services.keeping import keep_bases
+
+    keep_bases(pins, target, registry)
 
 
 def _keep(session: ScopedSession, request: PinRequest) -> Repository | None:

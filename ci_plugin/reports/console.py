@@ -12,12 +12,14 @@ import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Literal, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
 from ci_plugin.errors import Location, StageFailed, StagepinError
-from ci_plugin.ports import Clock
 from ci_plugin.reports.neutral import neutral, neutral_lines
 from ci_plugin.reports.redaction import Redactor
+
+if TYPE_CHECKING:
+    from ci_plugin.ports import Clock
 
 Style = Literal["plain", "gitlab", "github"]
 LogFormat = Literal["text", "json"]

@@ -11,16 +11,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ci_plugin.config.references import ConfigReference
 from ci_plugin.errors import AnswerIsNo, DocumentError, InputError, Location
 from ci_plugin.pins.pin_file import format_pin_file, parse_pin_file, pin_checksum
 from ci_plugin.pins.pin_set import PinSet
-from ci_plugin.ports import Clock, PinStore, Registry, Workspace
 from ci_plugin.services.resolving import IMPATIENT, Patience, resolve_pins
 from ci_plugin.values.pipeline import Scope, ScopeKey
 from ci_plugin.values.reference import Repository
+
+if TYPE_CHECKING:
+    from ci_plugin.ports import Clock, PinStore, Registry, Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Asking:
 
 
 Found = TypeVar("Found")
-Copy = Callable[[PinSet, Repository, Registry], object]
+Copy = Callable[[PinSet, Repository, "Registry"], object]
 """Copies every pinned base into the repository, as ``services/keeping.keep_bases`` does."""
 
 

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ci_plugin.config.references import ConfigReference
 from ci_plugin.errors import AccessDenied, ConfigError, Gone, InputError, StagepinError, Unavailable
 from ci_plugin.pins.pin_set import Origin, Pin
-from ci_plugin.ports import Clock, Registry
-from ci_plugin.threads import thread_pool
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.manifest import LARGEST_CONFIG, Descriptor, Manifest, parse_image_config
 from ci_plugin.values.platform import Platform
 from ci_plugin.values.reference import Reference
+
+if TYPE_CHECKING:
+    from ci_plugin.ports import Clock, Registry
 
 _INDEXES_AT_ONCE = 8
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
@@ -104,6 +106,9 @@ def _made(answer: Pin | _Lack, waited: float) -> Pin:
 
 
 def _resolve(uses: _Uses, registry: Registry, clock: Clock) -> dict[Reference, Pin | _Lack]:
+    # A job that adopts its pins needs no threads.
+    from ci_plugin.threads import thread_pool
+
     answers = registry.resolve(list(uses))
 
     def pin(item: tuple[Reference, Sequence[ConfigReference]]) -> Pin | _Lack:
