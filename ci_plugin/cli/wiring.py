@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ci_plugin import __version__
+from ci_plugin.cli.late_registry import LateRegistry
 from ci_plugin.cli.options import ScopeOptions
 from ci_plugin.config.settings import SETTINGS_FILE, Settings, parse_settings
 from ci_plugin.errors import InputError
@@ -155,7 +156,10 @@ class Session:
 
     @cached_property
     def registry(self) -> Registry:
-        """The client for every registry."""
+        """The client for every registry, made when one is asked for the first time."""
+        return LateRegistry(self._make_registry)
+
+    def _make_registry(self) -> Registry:
         from ci_plugin.registry.client import RegistryClient
         from ci_plugin.registry.transport import Proxies
 

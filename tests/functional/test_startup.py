@@ -40,6 +40,17 @@ def test_pin_of_a_dockerfile_imports_no_yaml_either(project: Project) -> None:
     assert modules_after(project, "pin") & (HEAVY | {"yaml"}) == set()
 
 
+def test_a_job_that_has_the_pin_file_imports_no_http_even_where_a_stages_storage_is_set(project: Project) -> None:
+    project.commit(config="image: app\nfrom: BASE\nfromLatest: true\n")
+    job = project.pipeline().job()
+    job.must("pin")
+    command = [sys.executable, "-c", _PROGRAM, "-C", str(job.directory), "pin"]
+    done = subprocess.run(command, env=job.environ, capture_output=True, text=True, check=True)
+    code, names = json.loads(done.stdout.splitlines()[-1])
+    assert code == 0, done.stderr
+    assert set(names) & {"urllib3", "http", "ssl", "concurrent"} == set()
+
+
 def test_version_imports_neither_network_nor_yaml(project: Project) -> None:
     project.commit()
     assert modules_after(project, "--version") & (HEAVY | {"urllib3", "yaml", "http", "ssl", "concurrent"}) == set()
