@@ -208,7 +208,9 @@ def fetch_pins(asking: Asking, workspace: Workspace, store: PinStore | None, clo
         found = "the scope local, whose pins stay in the workspace" if asking.key.scope.is_local else "no repository"
         hint = "set --repo or STAGEPIN_REPO to the stages storage, and outside CI say whose pins: --pipeline ID or --scope SCOPE"
         raise InputError(f"expected a repository and a scope to fetch from, found {found}", hint=hint)
-    data = store.find_pins(asking.key) or find_after_lag(lambda: store.find_pins(asking.key), store, clock)
+    data = store.find_pins(asking.key)
+    if data is None:
+        data = find_after_lag(lambda: store.find_pins(asking.key), store, clock)
     if data is None:
         raise DocumentError(
             f"expected the pins of {asking.key.scope} in {store.name}, found none",

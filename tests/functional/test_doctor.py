@@ -243,7 +243,7 @@ class TestSettings:
         assert ran.code == 2
         assert ran.err.count("error: ") == 1
         assert project.registry.requests == []
-        assert "  at: .stagepin.yaml:1\n" in ran.err
+        assert "  at: .stagepin.yaml:1" in ran.err
 
     def test_a_chosen_store_that_holds_something_else_is_the_answer_no(self, project: Project, server: FakeRegistry) -> None:
         project.commit(config=CONFIG)
