@@ -25,13 +25,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A file and line, or (line None) a document or an address such as ``https://registry.example.com/v2/app``."""
+    """A file, line and column (from 1), or (line None) a document or an address such as ``https://registry.example.com/v2/app``."""
 
     file: str
     line: int | None = None
+    column: int | None = None
+    """None where only the line is known: a place in a template's text, a Dockerfile's instruction."""
 
     def __str__(self) -> str:
-        return self.file if self.line is None else f"{self.file}:{self.line}"
+        parts = [self.file, self.line, self.column if self.line is not None else None]
+        return ":".join(str(part) for part in parts if part is not None)
 
 
 class StagepinError(Exception):

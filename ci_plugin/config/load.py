@@ -5,10 +5,12 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Sequence
 
-from ci_plugin.config.dialects import DAPP, WERF, parse_configuration
+from ci_plugin.config.dialects import DAPP, WERF
 from ci_plugin.config.model import Configuration, DockerfileImage
+from ci_plugin.config.parse import parse_configuration
+from ci_plugin.config.problems import Problems
 from ci_plugin.config.source import Source, decode
-from ci_plugin.config.yaml_nodes import parse_documents
+from ci_plugin.config.yaml_nodes import LineMap, parse_documents
 from ci_plugin.errors import ConfigError, InputError, Location
 
 CONFIG_FILES = ("werf.yaml", "werf.yml", "dappfile.yml", "dappfile.yaml")
@@ -63,10 +65,12 @@ def parse_dockerfile_option(text: str) -> DockerfileImage:
 
 def _read(data: bytes, file: str, source: Source, project: str) -> Configuration:
     text = decode(data, file)
-    dialect = DAPP if posixpath.basename(file).startswith("dappfile") else WERF
-    if "{{" not in text:
-        return parse_configuration(parse_documents(text, file), dialect, file, project)
-    from ci_plugin.config.template import line_map, render  # here: gotpl is imported only for a template
+    place_of: LineMap | None = None
+    if "{{" in text:
+        from ci_plugin.config.template import render  # here: the engine is imported only for a template
 
-    rendered = render(text, file, source)
-    return parse_configuration(parse_documents(rendered, file, line_map(text, rendered)), dialect, file, project)
+        rendered = render(text, file, source)
+        text, place_of = rendered.text, rendered.place_of
+    problems = Problems()
+    dialect = DAPP if posixpath.basename(file).startswith("dappfile") else WERF
+    return parse_configuration(parse_documents(text, file, place_of, problems), dialect, file, project, problems)

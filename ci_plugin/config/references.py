@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ci_plugin.config.model import Configuration, DockerfileImage, ExternalBase, Image
+from ci_plugin.config.model import Configuration, DockerfileImage, ExternalBase, Image, StapelImage
+from ci_plugin.config.parts import ExternalSource
 from ci_plugin.config.source import CommittedFiles
 from ci_plugin.errors import ConfigError, Location
 from ci_plugin.values.platform import DEFAULT_PLATFORM, Platform, parse_platform
@@ -66,15 +67,21 @@ def find_references(
 ) -> tuple[tuple[ConfigReference, ...], tuple[UnresolvedReference, ...]]:
     """The external references of one image, and its operands that cannot be told. Raises ConfigError for a broken Dockerfile."""
     if not isinstance(image, DockerfileImage):
-        base = image.base
-        if not isinstance(base, ExternalBase):
-            return (), ()
-        return (ConfigReference(base.reference, "from", image.name, base.location, base.from_latest, platform),), ()
+        return tuple(_stapel_references(image, platform)), ()
     found, unresolved = load_dockerfile(image, source).find_references(image.target, dockerfile_args(image, platform))
     return (
         tuple(_config_reference(item, image, platform) for item in found),
         tuple(UnresolvedReference(item.spelling, item.reason, image.name, item.location, item.error) for item in unresolved),
     )
+
+
+def _stapel_references(image: StapelImage, platform: Platform) -> Iterator[ConfigReference]:
+    base = image.base
+    if isinstance(base, ExternalBase):
+        yield ConfigReference(base.reference, "from", image.name, base.location, base.from_latest, platform)
+    for source in (item.source for item in image.imports):
+        if isinstance(source, ExternalSource):
+            yield ConfigReference(source.reference, "import", image.name, source.location, source.from_latest, platform)
 
 
 def pinned_platform(item: DockerfileReference, built: Platform) -> Platform | None:

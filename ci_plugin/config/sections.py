@@ -1,112 +1,180 @@
-"""Typed access to one mapping of a configuration: a table of the keys it may have, a reader for each, did-you-mean for the rest."""
+"""Typed access to one mapping of a configuration: a table of the keys it may have, a reader for each, did-you-mean for the rest.
+
+The same tables give the JSON Schema: a reader says with ``@takes`` what it accepts, a table what a mapping may hold.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeAlias, TypeVar
 
-from ci_plugin.config.yaml_nodes import MapNode, Node, ScalarNode
+from ci_plugin.config.problems import Problems
+from ci_plugin.config.yaml_nodes import (
+    MapNode,
+    Node,
+    ScalarNode,
+    is_null,
+    read_flag,
+    read_integer,
+    read_map,
+    read_maps,
+    read_text,
+    read_text_map,
+    read_texts,
+)
 from ci_plugin.errors import ConfigError, Location
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+__all__ = ["Key", "Problems", "Schema", "Section", "Table", "takes", "unknown_key"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+Schema: TypeAlias = dict[str, Any]
+"""A JSON Schema, draft 2020-12."""
+Reader: TypeAlias = Callable[[Node], T]
+
+SCALAR: Schema = {"type": ["string", "number", "boolean", "null"]}
+SCALARS: Schema = {"type": ["string", "number", "boolean", "array", "null"], "items": {"type": ["string", "number", "boolean"]}}
+_SCHEMAS: dict[Callable[[Any], object], Schema] = {
+    read_text: SCALAR,
+    read_texts: SCALARS,
+    read_flag: {
+        "enum": [True, False, None, *(form for word in ("y", "n", "yes", "no", "on", "off") for form in (word, word.capitalize()))]
+    },
+    read_integer: {"type": ["integer", "string", "null"]},
+    read_text_map: {"type": ["object", "null"], "additionalProperties": SCALAR},
+    read_map: {"type": ["object", "null"]},
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Key(Generic[T_co]):
-    """A directive we take: its name and how its value becomes a value."""
+def takes(schema: Schema) -> Callable[[Reader[T]], Reader[T]]:
+    """Says of a reader what it accepts."""
 
-    name: str
-    read: Callable[[Node], T_co]
+    def note(read: Reader[T]) -> Reader[T]:
+        _SCHEMAS[read] = schema
+        return read
+
+    return note
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """The keys one mapping may have: ``used`` are read, ``later`` are known but not built yet, ``ignored`` concern other commands."""
+    """The keys one mapping may have: ``used`` are read, ``later`` are known but not built yet, ``ignored`` concern other commands.
+
+    ``required`` is told to editors; what is missing is said by whoever reads the mapping, in better words.
+    """
 
     used: frozenset[str]
     later: frozenset[str] = frozenset()
     ignored: frozenset[str] = frozenset()
+    keys: tuple[Key[object], ...] = ()
+    required: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, keys: Iterable[Key[object]], later: Iterable[str] = (), ignored: Iterable[str] = ()) -> Table:
+    def of(cls, keys: Iterable[Key[object]], later: Iterable[str] = (), ignored: Iterable[str] = (), required: Iterable[str] = ()) -> Table:
         """A table of these keys."""
-        return cls(frozenset(key.name for key in keys), frozenset(later), frozenset(ignored))
+        every = tuple(keys)
+        return cls(frozenset(key.name for key in every), frozenset(later), frozenset(ignored), every, tuple(required))
+
+    def schema(self) -> Schema:
+        """The JSON Schema of such a mapping."""
+        properties = {key.name: key.schema() for key in self.keys} | {name: {} for name in sorted(self.ignored | self.later)}
+        schema: Schema = {"type": ["object", "null"], "additionalProperties": False, "properties": dict(sorted(properties.items()))}
+        return schema | ({"required": list(self.required)} if self.required else {})
 
 
-class Problems:
-    """Collects the errors of a file, so that one run tells all of them."""
+@dataclass(frozen=True, slots=True)
+class Key(Generic[T_co]):
+    """A directive we take: its name, how its value becomes a value, a sentence for editors; the table of a mapping (or a list of them)."""
 
-    def __init__(self) -> None:
-        self._errors: list[ConfigError] = []
+    name: str
+    read: Callable[[Node], T_co]
+    about: str = ""
+    table: Table | None = field(default=None, compare=False)
 
-    @contextmanager
-    def collect(self) -> Iterator[None]:
-        """Keep a ConfigError raised inside and go on."""
-        try:
-            yield
-        except ConfigError as error:
-            self._errors.append(error)
+    def schema(self) -> Schema:
+        """The JSON Schema of the value."""
+        about: Schema = {"description": self.about} if self.about else {}
+        if self.table is None:
+            return about | _SCHEMAS.get(self.read, {})
+        one = self.table.schema()
+        return about | ({"type": ["array", "null"], "items": one | {"type": "object"}} if self.read is read_maps else one)
 
-    def raise_first(self) -> None:
-        """Raise the first error found (unknown directives come before what they cause), naming the others; nothing where there is none."""
-        if not self._errors:
-            return
-        first, *others = self._errors
-        if not others:
-            raise first
-        listed = "\n".join(f"  {error.where}: {error.message}" + (f" ({error.hint})" if error.hint else "") for error in others)
-        noun = "error" if len(others) == 1 else "errors"
-        raise ConfigError(f"{first.message}\nand {len(others)} more {noun}:\n{listed}", hint=first.hint, where=first.where)
+
+def mapping(name: str, table: Table, about: str = "") -> Key[MapNode]:
+    """A directive that is a mapping with a table of its own."""
+    return Key(name, read_map, about, table)
+
+
+def mappings(name: str, table: Table, about: str = "") -> Key[tuple[MapNode, ...]]:
+    """A directive that is a list of mappings with one table."""
+    return Key(name, read_maps, about, table)
 
 
 class Section:
     """One mapping seen through its table."""
 
-    def __init__(self, node: MapNode) -> None:
+    def __init__(self, node: MapNode, dialect: str = "", problems: Problems | None = None) -> None:
         self.node = node
+        self.dialect = dialect
+        self.problems = problems or Problems()
         self._values: Mapping[str, tuple[ScalarNode, Node]] = {key.text: (key, value) for key, value in node.entries}
 
     def check(self, table: Table, dialect: str, problems: Problems) -> None:
         """Collects one ConfigError per key that is unknown or not built yet."""
+        self.dialect, self.problems = dialect, problems
         for key, _ in self.node.entries:
             if key.text in table.used or key.text in table.ignored:
                 continue
-            with problems.collect():
-                if key.text in table.later:
-                    raise ConfigError(
-                        f"{dialect} knows `{key.text}`, this version of stagepin does not do it yet",
-                        hint=f"remove `{key.text}`; see the README for what is built",
-                        where=key.location,
-                    )
-                raise unknown_key(key, table.used | table.later | table.ignored)
+            if key.text in table.later:
+                problems.add(_later(key, dialect))
+            else:
+                problems.add(unknown_key(key, table.used | table.later | table.ignored))
 
     def has(self, key: Key[object]) -> bool:
         """Whether the key stands there with a value."""
         found = self._values.get(key.name)
-        return found is not None and not (isinstance(found[1], ScalarNode) and found[1].is_null)
+        return found is not None and not is_null(found[1])
 
     def get(self, key: Key[T]) -> T | None:
         """The key's value, or None where it is absent or null. Raises ConfigError for a value of the wrong kind."""
-        if not self.has(key):
-            return None
-        return key.read(self._values[key.name][1])
+        found = self._values.get(key.name)
+        return None if found is None or is_null(found[1]) else key.read(found[1])
+
+    def open(self, key: Key[MapNode]) -> Section | None:
+        """The mapping below a key, checked against the key's table, or None. Raises ConfigError for another kind of value."""
+        node = self.get(key)
+        return None if node is None else self._open(node, key)
+
+    def open_each(self, key: Key[tuple[MapNode, ...]]) -> Iterator[Section]:
+        """The mappings of the list below a key, checked against the key's table. Raises ConfigError for another kind of value."""
+        for node in self.get(key) or ():
+            yield self._open(node, key)
+
+    def _open(self, node: MapNode, key: Key[Any]) -> Section:
+        section = Section(node)
+        section.check(key.table or Table(frozenset()), self.dialect, self.problems)
+        return section
 
     def where(self, key: Key[object]) -> Location:
         """The line of the key; of the whole section where it is absent."""
         found = self._values.get(key.name)
         return found[0].location if found else self.node.location
 
+    def error(self, message: str, hint: str, key: Key[object] | None = None) -> ConfigError:
+        """An error at a key of this section, or at its beginning."""
+        return ConfigError(message, hint=hint, where=self.node.location if key is None else self.where(key))
+
+
+def _later(key: ScalarNode, dialect: str) -> ConfigError:
+    message = f"{dialect} knows `{key.text}`, this version of stagepin does not do it yet"
+    return ConfigError(message, hint=f"remove `{key.text}`; see the README for what is built", where=key.location)
+
 
 def unknown_key(key: ScalarNode, known: Iterable[str]) -> ConfigError:
     """The error for a key outside the table, with the nearest known one."""
     names = sorted(known)
-    near = difflib.get_close_matches(key.text, names, 1, 0.6) or [name for name in names if name.lower() == key.text.lower()]
+    near = [name for name in names if name.lower() == key.text.lower()] or difflib.get_close_matches(key.text[:100], names, 1, 0.6)
     hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(names)}"
     return ConfigError(f"expected a known directive, found `{key.text[:100]}`", hint=hint, where=key.location)

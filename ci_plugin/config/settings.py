@@ -8,8 +8,9 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import TypeVar
 
-from ci_plugin.config.dialects import ARGS, CONTEXT, DOCKERFILE, FROM_LATEST, TARGET, read_path, read_platforms
+from ci_plugin.config.dialects import ARGS, CONTEXT, DOCKERFILE, FROM_LATEST, TARGET
 from ci_plugin.config.model import DockerfileImage
+from ci_plugin.config.readers import read_path, read_platforms
 from ci_plugin.config.registries import RegistryPrefix, parse_registry_prefix
 from ci_plugin.config.sections import Key, Problems, Section, Table
 from ci_plugin.config.source import decode

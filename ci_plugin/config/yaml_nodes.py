@@ -1,8 +1,9 @@
-"""YAML text → nodes that know their file and line. Every scalar stays text; the directive that takes it gives it a type.
+"""YAML text → nodes that know their file, line and column. Every scalar stays text; the directive that takes it gives it a type.
 
 Built from parser events, not from ``load``: so ``1.10`` stays ``1.10``, a key written twice is an error, and limits hold before
-memory is spent. Refused with file and line: duplicate keys, cycles, unknown tags, keys that are no text, more than 50 levels, 1 MiB,
-100 aliases, or 100,000 nodes after aliases are followed. PyYAML is imported on first use.
+memory is spent. Refused with their place: duplicate keys, cycles, unknown tags, keys that are no text, more than 50 levels, 1 MiB,
+100 aliases or 100,000 nodes in one document after aliases are followed, a million in a file. PyYAML is imported on first use.
+Keys that merge (``<<``) are followed: an own key wins, then the earlier of several mappings.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from ci_plugin.config.go_scalars import FALSE, NULLS, TRUE, Plain, resolve_integer, resolve_plain
+from ci_plugin.config.problems import Problems
 from ci_plugin.errors import ConfigError, Location
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 50
 MAX_ALIASES = 100
 MAX_NODES = 100_000
+MAX_NODES_OF_A_FILE = 1_000_000
 Event: TypeAlias = Any
-"""One of PyYAML's parser events; told apart by class name, so that the module need not import PyYAML."""
-_NULLS = ("", "~", "null", "Null", "NULL")
-_TRUE = ("y", "yes", "true", "on")
-_FALSE = ("n", "no", "false", "off")
+"""One of PyYAML's parser events, or a mark of one; told apart by class name, so that the module need not import PyYAML."""
 _CORE_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map")) | {"!"}
 
 
@@ -32,7 +33,15 @@ class ScalarNode:
     text: str
     location: Location
     is_null: bool = False
+    is_plain: bool = False
+    """Without quotes and without a tag: what Go may take for a number or a boolean."""
+
     size: int = 1
+
+    @property
+    def value(self) -> Plain:
+        """What the scalar is to Go's YAML package."""
+        return resolve_plain(self.text) if self.is_plain else self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +67,33 @@ class MapNode:
 
 
 Node: TypeAlias = ScalarNode | ListNode | MapNode
-LineMap: TypeAlias = Callable[[int], int]
-"""A line of the rendered text (from 1) → the line people wrote."""
+LineMap: TypeAlias = Callable[[int], "int | Location"]
+"""A line of the rendered text (from 1) → the line people wrote, or the place where that is another file."""
 
 
-def parse_documents(text: str, file: str, line_of: LineMap = lambda line: line) -> tuple[Node, ...]:
-    """The documents of a YAML stream, empty ones left out. Raises ConfigError with file and line."""
+def parse_documents(text: str, file: str, line_of: LineMap | None = None, problems: Problems | None = None) -> tuple[Node, ...]:
+    """The documents of a YAML stream, empty ones left out. Raises ConfigError with file and line.
+
+    With ``problems``, what does not hinder reading on (a key written twice, a tag) is collected there instead of raised at the end.
+    """
     if len(text.encode("utf-8", "replace")) > MAX_BYTES:
         raise ConfigError("expected at most 1 MiB of YAML, found more", hint="split the file", where=Location(file))
     import yaml  # here: a lone Dockerfile needs no YAML
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    collected = Problems() if problems is None else problems
+    place = _Places(file, line_of)
     try:
-        documents = _Composer(yaml.parse(text, Loader=loader), file, line_of).documents()
+        documents = _Composer(yaml.parse(text.removeprefix("\ufeff"), Loader=loader), place, collected).documents()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = Location(file, line_of(mark.line + 1) if mark else None)
+        where = place.at(mark) if mark else Location(file)
         raise ConfigError(f"expected YAML, found: {error.problem or error.context}", hint=_hint(str(error.problem)), where=where) from None
     except yaml.YAMLError as error:
         message = f"expected YAML, found a character it does not allow ({getattr(error, 'reason', 'unreadable')})"
-        raise ConfigError(message, hint="remove control characters", where=Location(file, _bad_line(text, error, line_of))) from None
+        raise ConfigError(message, hint="remove control characters", where=_bad_place(text, error, place)) from None
+    if problems is None:
+        collected.raise_first()
     return tuple(node for node in documents if not (isinstance(node, ScalarNode) and node.is_null))
 
 
@@ -87,34 +103,55 @@ def _hint(problem: str) -> str:
     return "check the indentation and the quotes of this line; a value with `: ` or ` #` needs quotes"
 
 
-def _bad_line(text: str, error: Exception, line_of: LineMap) -> int | None:
+def _bad_place(text: str, error: Exception, place: _Places) -> Location:
     position = getattr(error, "position", None)
-    return line_of(text.count("\n", 0, position) + 1) if isinstance(position, int) else None
+    return place.of_line(text.count("\n", 0, position)) if isinstance(position, int) else Location(place.file)
+
+
+class _Places:
+    """Marks of the parser → the places people wrote; columns only where the text is theirs and not a template's."""
+
+    def __init__(self, file: str, line_of: LineMap | None) -> None:
+        self.file = file
+        self._line_of = line_of
+        self._known: dict[int, Location] = {}
+
+    def at(self, mark: Event) -> Location:
+        """The place of one of PyYAML's marks."""
+        return Location(self.file, mark.line + 1, mark.column + 1) if self._line_of is None else self.of_line(mark.line)
+
+    def of_line(self, line: int) -> Location:
+        """The place of a line, counted from 0."""
+        if line not in self._known:
+            found = line + 1 if self._line_of is None else self._line_of(line + 1)
+            self._known[line] = Location(self.file, found) if isinstance(found, int) else found
+        return self._known[line]
 
 
 class _Composer:
     """Turns one stream of events into nodes, with the limits."""
 
-    def __init__(self, events: Iterable[Event], file: str, line_of: LineMap) -> None:
+    def __init__(self, events: Iterable[Event], places: _Places, problems: Problems) -> None:
         self._events = iter(events)
-        self._file = file
-        self._line_of = line_of
+        self._where = places.at
+        self._problems = problems
         self._aliases = 0
         self._anchors: dict[str, Node | None] = {}
 
     def documents(self) -> list[Node]:
-        found = []
+        found: list[Node] = []
+        total = 0
         for event in self._events:
             if type(event).__name__ == "DocumentStartEvent":
-                self._anchors = {}
+                self._anchors, self._aliases = {}, 0
                 found.append(self._node(next(self._events), 1))
+                total += found[-1].size
+                if total > MAX_NODES_OF_A_FILE:
+                    raise self._error(f"expected at most {MAX_NODES_OF_A_FILE} values, found more", "use fewer aliases", event)
         return found
 
     def _error(self, message: str, hint: str, event: Event) -> ConfigError:
-        return ConfigError(message, hint=hint, where=self._where(event))
-
-    def _where(self, event: Event) -> Location:
-        return Location(self._file, self._line_of(event.start_mark.line + 1))
+        return ConfigError(message, hint=hint, where=self._where(event.start_mark))
 
     def _node(self, event: Event, depth: int) -> Node:
         if depth > MAX_DEPTH:
@@ -123,21 +160,23 @@ class _Composer:
         if kind == "AliasEvent":
             return self._alias(event)
         if event.tag is not None and event.tag not in _CORE_TAGS:
-            raise self._error(f"expected no YAML tag, found {event.tag[:100]!r}", "remove the tag, or quote the text", event)
-        if event.anchor is not None:
-            self._anchors[event.anchor] = None
+            self._problems.add(self._error(f"expected no YAML tag, found {event.tag[:100]!r}", "remove the tag, or quote the text", event))
+        anchor = event.anchor
+        if anchor is not None:
+            self._anchors[anchor] = None
         node: Node
         if kind == "ScalarEvent":
-            plain = event.style in (None, "") and event.tag is None
-            node = ScalarNode(event.value, self._where(event), is_null=plain and event.value in _NULLS)
+            text = event.value
+            plain = event.tag is None and event.style in (None, "")
+            node = ScalarNode(text, self._where(event.start_mark), plain and text in NULLS, plain)
         elif kind == "SequenceStartEvent":
             node = self._list(event, depth)
         else:
             node = self._map(event, depth)
         if node.size > MAX_NODES:
             raise self._error(f"expected at most {MAX_NODES} values, found more", "split the file or use fewer aliases", event)
-        if event.anchor is not None:
-            self._anchors[event.anchor] = node
+        if anchor is not None:
+            self._anchors[anchor] = node
         return node
 
     def _alias(self, event: Event) -> Node:
@@ -159,35 +198,29 @@ class _Composer:
             size += items[-1].size
             if size > MAX_NODES:
                 break
-        return ListNode(tuple(items), self._where(event), size)
+        return ListNode(tuple(items), self._where(event.start_mark), size)
 
     def _map(self, event: Event, depth: int) -> MapNode:
         entries: dict[str, tuple[ScalarNode, Node]] = {}
         merged: list[tuple[ScalarNode, Node]] = []
         size = 1
         while type(item := next(self._events)).__name__ != "MappingEndEvent":
-            is_plain = getattr(item, "style", "x") in (None, "")
             key = self._node(item, depth + 1)
             if not isinstance(key, ScalarNode):
                 raise self._error("expected a key that is text, found a list or mapping", "a template needs quotes: key: '{{ … }}'", item)
             value = self._node(next(self._events), depth + 1)
             size += 1 + value.size
-            if key.text == "<<" and is_plain:
+            if key.text == "<<" and key.is_plain:
                 merged += self._merged(value)
             elif key.text in entries:
-                first = entries[key.text][0].location
-                raise ConfigError(
-                    f"expected every key once, found {key.text[:100]!r} again (first at {first})",
-                    hint="remove one of the two",
-                    where=key.location,
-                )
+                self._problems.add(_twice(key, entries[key.text][0]))
             else:
                 entries[key.text] = (key, value)
             if size > MAX_NODES:
                 break
         for key, value in merged:
             entries.setdefault(key.text, (key, value))
-        return MapNode(tuple(entries.values()), self._where(event), size)
+        return MapNode(tuple(entries.values()), self._where(event.start_mark), size)
 
     def _merged(self, value: Node) -> list[tuple[ScalarNode, Node]]:
         maps: Sequence[Node] = value.items if isinstance(value, ListNode) else (value,)
@@ -199,10 +232,17 @@ class _Composer:
         return found
 
 
+def _twice(again: ScalarNode, first: ScalarNode) -> ConfigError:
+    message = f"expected every key once, found {again.text[:100]!r} again (first at {first.location})"
+    return ConfigError(message, hint="remove one of the two", where=again.location)
+
+
 def read_text(node: Node) -> str:
-    """A scalar as written. Raises ConfigError for a list or mapping."""
+    """A scalar as written. Raises ConfigError for a list, a mapping or nothing at all."""
     if not isinstance(node, ScalarNode):
-        raise ConfigError(f"expected text, found {_name(node)}", hint="write one value on this line", where=node.location)
+        raise ConfigError(f"expected text, found {name_of(node)}", hint="write one value on this line", where=node.location)
+    if node.is_null:
+        raise ConfigError("expected text, found nothing", hint="write a value, or remove the line", where=node.location)
     return node.text
 
 
@@ -210,38 +250,59 @@ def read_flag(node: Node) -> bool:
     """A boolean as yaml.v2 takes it: true/yes/on/y and false/no/off/n, lower case, capitalised or upper case. Raises ConfigError."""
     text = read_text(node)
     if text in (text.lower(), text.upper(), text.capitalize()):
-        if text.lower() in _TRUE:
+        if text.lower() in TRUE:
             return True
-        if text.lower() in _FALSE:
+        if text.lower() in FALSE:
             return False
     raise ConfigError(f"expected true or false, found {text[:100]!r}", hint="write true or false", where=node.location)
 
 
+def read_integer(node: Node) -> int:
+    """A whole number as Go writes them (``10``, ``0x10``, ``0o17``). Raises ConfigError."""
+    text = read_text(node)
+    number = resolve_integer(text)
+    if number is None:
+        raise ConfigError(f"expected a whole number, found {text[:100]!r}", hint="write digits", where=node.location)
+    return number
+
+
 def read_texts(node: Node) -> tuple[str, ...]:
     """One text or a list of texts. Raises ConfigError."""
-    if isinstance(node, ListNode):
-        return tuple(read_text(item) for item in node.items)
-    if isinstance(node, ScalarNode):
-        return (node.text,)
-    raise ConfigError(f"expected text or a list of texts, found {_name(node)}", hint="write `- value` lines", where=node.location)
+    if isinstance(node, MapNode):
+        raise ConfigError(f"expected text or a list of texts, found {name_of(node)}", hint="write `- value` lines", where=node.location)
+    items = node.items if isinstance(node, ListNode) else (node,)
+    return tuple(read_text(item) for item in items)
 
 
 def read_text_map(node: Node) -> dict[str, str]:
     """A mapping of texts; a null value is the empty text. Raises ConfigError."""
-    return {key.text: "" if isinstance(value, ScalarNode) and value.is_null else read_text(value) for key, value in read_map(node).entries}
+    return {key.text: "" if is_null(value) else read_text(value) for key, value in read_map(node).entries}
 
 
 def read_map(node: Node) -> MapNode:
     """A mapping. Raises ConfigError."""
     if not isinstance(node, MapNode):
-        raise ConfigError(f"expected a mapping, found {_name(node)}", hint="write `key: value` lines", where=node.location)
+        raise ConfigError(f"expected a mapping, found {name_of(node)}", hint="write `key: value` lines", where=node.location)
     return node
 
 
-def _name(node: Node) -> str:
+def read_maps(node: Node) -> tuple[MapNode, ...]:
+    """A list of mappings. Raises ConfigError."""
+    if not isinstance(node, ListNode):
+        raise ConfigError(f"expected a list of mappings, found {name_of(node)}", hint="begin each with `- `", where=node.location)
+    return tuple(read_map(item) for item in node.items)
+
+
+def is_null(node: Node) -> bool:
+    """Whether nothing was written here, or ``~``, or ``null``."""
+    return isinstance(node, ScalarNode) and node.is_null
+
+
+def name_of(node: Node) -> str:
+    """What to call a node in a message."""
     match node:
         case ListNode():
             return "a list"
         case MapNode():
             return "a mapping"
-    return f"{node.text[:100]!r}"
+    return "nothing" if node.is_null else f"{node.text[:100]!r}"

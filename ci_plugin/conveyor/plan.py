@@ -11,7 +11,8 @@ from ci_plugin.config.platforms import choose_platforms
 from ci_plugin.conveyor.dockerfile import dockerfile_stage
 from ci_plugin.conveyor.stage import Stage
 from ci_plugin.conveyor.stapel import stapel_stages
-from ci_plugin.errors import ConfigError, Location
+from ci_plugin.conveyor.unbuilt import refuse_unbuilt
+from ci_plugin.errors import ConfigError, InputError, Location
 from ci_plugin.pins.pin_set import PinSet
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.platform import Platform
@@ -90,13 +91,14 @@ def make_plan(
 ) -> Plan:
     """The plan of these images and all they are built on; no names means all.
 
-    Raises ConfigError for an unknown name or a missing file, InputError for a reference that is not among the pins.
+    Raises ConfigError for an unknown name, a missing file or directives that are not built yet, InputError for a reference that is not
+    among the pins, or several platforms.
     """
     planned: dict[str, PlannedImage] = {}
 
     def plan_image(image: Image) -> PlannedImage:
         if image.name not in planned:
-            (platform,) = choose_platforms(image, platforms)
+            platform = _one_platform(image, choose_platforms(image, platforms))
             stages = _stages(image, platform)
             planned[image.name] = PlannedImage(image, platform, bool(platforms or image.platforms), stages)
         return planned[image.name]
@@ -113,6 +115,7 @@ def make_plan(
         )
 
     wanted = configuration.with_dependencies(names)
+    refuse_unbuilt(wanted)
     whole = len(wanted) == len(configuration.images) and not list_left_out(configuration, pins)
     return Plan(tuple(plan_image(image) for image in wanted), is_complete=whole)
 
@@ -124,6 +127,16 @@ def list_left_out(configuration: Configuration, pins: PinSet) -> tuple[str, ...]
     """
     known = {image.name for image in configuration.images}
     return tuple(name for name in pins.images if name not in known) if pins.scope.is_one_commit else ()
+
+
+def _one_platform(image: Image, platforms: Sequence[Platform]) -> Platform:
+    if len(platforms) > 1:
+        raise InputError(
+            f"expected one platform for image {image.name!r}, found {', '.join(map(str, platforms))}: this version builds one at a time",
+            hint="name one with `--platform`, and build the others in jobs of their own",
+            where=image.location,
+        )
+    return platforms[0]
 
 
 def _on_same_platform(base: PlannedImage, image: StapelImage, platform: Platform) -> PlannedImage:

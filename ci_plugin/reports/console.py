@@ -12,6 +12,7 @@ import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from ci_plugin.errors import Location, StageFailed, StagepinError
@@ -183,7 +184,7 @@ class Console:
         """
         if where.line is None or self._directory == "." or posixpath.isabs(self._directory):
             return where
-        return Location(posixpath.normpath(posixpath.join(self._directory, where.file)), where.line)
+        return replace(where, file=posixpath.normpath(posixpath.join(self._directory, where.file)))
 
     def _clean(self, text: str) -> list[str]:
         return neutral_lines(self._redactor.redact(text))

@@ -167,7 +167,8 @@ def test_every_input_of_a_stapel_image_moves_its_signature(name: str, image: Sta
 
 def test_every_field_of_the_docker_section_has_a_change_above() -> None:
     names = {"volumes": "VOLUME", "env": "ENV value", "labels": "LABEL value"}
-    assert {names.get(name, name.upper()) for name in DockerInstructions.__dataclass_fields__} <= set(MOVING)
+    without = {"healthcheck_times", "exact_values"}  # refused by the plan, and what is always done: tests/unit/conveyor/test_unbuilt.py
+    assert {names.get(name, name.upper()) for name in DockerInstructions.__dataclass_fields__ if name not in without} <= set(MOVING)
 
 
 @given(image=images)

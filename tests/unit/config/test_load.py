@@ -83,8 +83,9 @@ def test_images_and_artifacts_are_bases_in_every_dialect() -> None:
 
 
 def test_one_document_may_name_several_images_and_none() -> None:
-    configuration = load(META + "image: [a, b]\nfrom: x\n---\nimage: ~\nfrom: y\n")
-    assert [image.name for image in configuration] == ["a", "b", "my-project"]
+    configuration = load(META + "image: [a, b]\nfrom: x\n")
+    assert [image.name for image in configuration] == ["a", "b"]
+    assert [image.name for image in load(META + "image: ~\nfrom: y\n---\nartifact: c\nfrom: z\n")] == ["my-project", "c"]
 
 
 def test_shell_docker_and_defaults_of_the_project_are_read() -> None:
@@ -145,58 +146,65 @@ def test_a_named_configuration_that_is_not_committed_says_git_add() -> None:
 
 
 BAD = {
-    "an unknown directive": ("image: a\nform: b\n", "werf.yaml:5: ", "found `form`", "did you mean `from`?"),
+    "an unknown directive": ("image: a\nform: b\n", "werf.yaml:5:1: ", "found `form`", "did you mean `from`?"),
     "a directive in the wrong case": (
         "image: a\nfrom: b\nfromlatest: true\n",
-        "werf.yaml:6: ",
+        "werf.yaml:6:1: ",
         "`fromlatest`",
         "did you mean `fromLatest`?",
     ),
-    "a directive of a later version": ("image: a\nfrom: b\ngit: []\n", "werf.yaml:6: ", "werf knows `git`", "does not do it yet"),
-    "two bases": ("image: a\nfrom: b\nfromImage: c\n", "werf.yaml:6: ", "found `from` (line 5) and `fromImage` (line 6)", "keep one"),
-    "no base": ("image: a\n", "werf.yaml:4: ", "expected a base for image 'a', found none", "`from`, `fromImage`"),
+    "two bases": ("image: a\nfrom: b\nfromImage: c\n", "werf.yaml:6:1: ", "found `from` (line 5) and `fromImage` (line 6)", "keep one"),
+    "no base": ("image: a\n", "werf.yaml:4:1: ", "expected a base for image 'a', found none", "`from`, `fromImage`"),
     "fromLatest with an image": (
         "image: b\nfrom: x\n---\nimage: a\nfromImage: b\nfromLatest: true\n",
-        "werf.yaml:9: ",
+        "werf.yaml:9:1: ",
         "only where `from`",
         "",
     ),
-    "fromLatest with scratch": ("image: a\nfrom: scratch\nfromLatest: true\n", "werf.yaml:6: ", "`from: scratch`", "remove `fromLatest`"),
-    "scratch with a tag": ("image: a\nfrom: scratch:latest\n", "werf.yaml:5: ", "`scratch` alone", "without tag"),
-    "scratch in upper case": ("image: a\nfrom: Scratch\n", "werf.yaml:5: ", "expected a repository of lower-case", "name:tag"),
-    "a reference that is none": ("image: a\nfrom: 'http://x/y'\n", "werf.yaml:5: ", "without http://", "name:tag"),
-    "itself": ("image: a\nfromImage: a\n", "werf.yaml:5: ", "found 'a' itself", "name another image"),
-    "itself by from": ("image: alpine\nfrom: alpine\n", "werf.yaml:5: ", "found 'alpine' itself", "write `from: alpine:TAG`"),
-    "a missing image": ("image: app\nfromImage: bse\n---\nimage: base\nfrom: x\n", "werf.yaml:5: ", "found 'bse'", "did you mean 'base'?"),
-    "a cycle": ("image: a\nfromImage: b\n---\nimage: b\nfromImage: a\n", "werf.yaml:8: ", "found a cycle: a -> b -> a", "another base"),
+    "fromLatest with scratch": ("image: a\nfrom: scratch\nfromLatest: true\n", "werf.yaml:6:1: ", "`from: scratch`", "remove `fromLatest`"),
+    "scratch with a tag": ("image: a\nfrom: scratch:latest\n", "werf.yaml:5:1: ", "`scratch` alone", "without tag"),
+    "scratch in upper case": ("image: a\nfrom: Scratch\n", "werf.yaml:5:1: ", "expected a repository of lower-case", "name:tag"),
+    "a reference that is none": ("image: a\nfrom: 'http://x/y'\n", "werf.yaml:5:1: ", "without http://", "name:tag"),
+    "itself": ("image: a\nfromImage: a\n", "werf.yaml:5:1: ", "found 'a' itself", "name another image"),
+    "itself by from": ("image: alpine\nfrom: alpine\n", "werf.yaml:5:1: ", "found 'alpine' itself", "write `from: alpine:TAG`"),
+    "a missing image": (
+        "image: app\nfromImage: bse\n---\nimage: base\nfrom: x\n",
+        "werf.yaml:5:1: ",
+        "found 'bse'",
+        "did you mean 'base'?",
+    ),
+    "a cycle": ("image: a\nfromImage: b\n---\nimage: b\nfromImage: a\n", "werf.yaml:8:1: ", "found a cycle: a -> b -> a", "another base"),
     "an artifact as an image": (
         "artifact: x\nfrom: b\n---\nimage: a\nfromImage: x\n",
-        "werf.yaml:8: ",
+        "werf.yaml:8:1: ",
         "is an artifact",
         "`fromImageArtifact: x`",
     ),
-    "a name twice": ("image: a\nfrom: b\n---\nimage: a\nfrom: b\n", "werf.yaml:7: ", "found 'a' again (first at werf.yaml:4)", "rename"),
-    "a key twice": ("image: a\nfrom: b\nfrom: c\n", "werf.yaml:6: ", "found 'from' again (first at werf.yaml:5)", "remove one"),
-    "neither image nor artifact": ("from: b\n", "werf.yaml:4: ", "found neither", "`image: NAME`"),
-    "docker on an artifact": ("artifact: a\nfrom: b\ndocker: {USER: x}\n", "werf.yaml:6: ", "no `docker` on an artifact", "remove it"),
-    "a path that leaves the project": ("image: a\ndockerfile: ../x\n", "werf.yaml:5: ", "found '../x'", "without `..`"),
-    "no boolean": ("image: a\nfrom: b\nfromLatest: maybe\n", "werf.yaml:6: ", "expected true or false, found 'maybe'", "true or false"),
-    "a tab": ("image: a\n\tfrom: b\n", "werf.yaml:5: ", "expected YAML", "spaces, not with tabs"),
-    "a Python object": ("image: !!python/object/apply:os.system [x]\n", "werf.yaml:4: ", "expected no YAML tag", "remove the tag"),
-    "an unknown tag": ("image: !foo a\n", "werf.yaml:4: ", "'!foo'", "remove the tag"),
-    "an alias inside itself": ("image: &x [*x]\n", "werf.yaml:4: ", "found *x inside itself", "cannot hold itself"),
-    "an unknown variable": ('image: a\nfrom: {{ env "NOPE" }}\n', "werf.yaml:5: ", "'NOPE', found it unset", '{{ env "NOPE" "DEFAULT" }}'),
-    "a secret": ('image: a\nfrom: {{ env "MY_TOKEN" }}\n', "werf.yaml:5: ", "looks like one", "env: [MY_TOKEN]"),
-    "an open template": ("image: a\nfrom: {{ env\n", "werf.yaml:5: ", "expected a Go template", "check the braces"),
-    "an unknown function": ('image: a\nfrom: {{ envv "X" }}\n', "werf.yaml:5: ", "function 'envv' not defined", "the function's name"),
-    "the clock": ("image: a\nfrom: {{ now }}\n", "werf.yaml:5: ", "found `now`", "through a variable"),
-    "a template without an end": (
-        "image: {{ range until 99999 }}{{ range until 99999 }}x{{ end }}{{ end }}\n",
-        "werf.yaml:4: ",
-        "too much",
-        "",
+    "a name twice": (
+        "image: a\nfrom: b\n---\nimage: a\nfrom: b\n",
+        "werf.yaml:7:8: ",
+        "found 'a' again (first at werf.yaml:4:8)",
+        "rename",
     ),
-    "a huge text": ('image: {{ repeat 100000000 "x" }}\n', "werf.yaml:4: ", "at most 1 MiB", "smaller number"),
+    "a key twice": ("image: a\nfrom: b\nfrom: c\n", "werf.yaml:6:1: ", "found 'from' again (first at werf.yaml:5:1)", "remove one"),
+    "neither image nor artifact": ("from: b\n", "werf.yaml:4:1: ", "found neither", "`image: NAME`"),
+    "docker on an artifact": ("artifact: a\nfrom: b\ndocker: {USER: x}\n", "werf.yaml:6:1: ", "no `docker` on an artifact", "remove it"),
+    "a path that leaves the project": ("image: a\ndockerfile: ../x\n", "werf.yaml:5:13: ", "found '../x'", "without `..`"),
+    "no boolean": ("image: a\nfrom: b\nfromLatest: maybe\n", "werf.yaml:6:13: ", "expected true or false, found 'maybe'", "true or false"),
+    "a tab": ("image: a\n\tfrom: b\n", "werf.yaml:5:1: ", "expected YAML", "spaces, not with tabs"),
+    "a Python object": ("image: !!python/object/apply:os.system [x]\n", "werf.yaml:4:8: ", "expected no YAML tag", "remove the tag"),
+    "an unknown tag": ("image: !foo a\n", "werf.yaml:4:8: ", "'!foo'", "remove the tag"),
+    "an alias inside itself": ("image: &x [*x]\n", "werf.yaml:4:12: ", "found *x inside itself", "cannot hold itself"),
+    "an unknown variable": (
+        'image: a\nfrom: {{ env "NOPE" }}\n',
+        "werf.yaml:5:10: ",
+        "'NOPE', found it unset",
+        '{{ env "NOPE" "DEFAULT" }}',
+    ),
+    "a secret": ('image: a\nfrom: {{ env "MY_TOKEN" }}\n', "werf.yaml:5:10: ", "looks like one", "env: [MY_TOKEN]"),
+    "an unknown function": ('image: a\nfrom: {{ envv "X" }}\n', "werf.yaml:5:10: ", "function 'envv' not defined", "the function's name"),
+    "the clock": ("image: a\nfrom: {{ now }}\n", "werf.yaml:5:10: ", "found `now`", "through a variable"),
+    "a huge text": ('image: {{ repeat 100000000 "x" }}\n', "werf.yaml:4:11: ", "at most 1 MiB", "smaller number"),
 }
 
 

@@ -83,6 +83,7 @@ def test_an_empty_file_sets_nothing(data: bytes) -> None:
 def test_bad_settings_are_told_with_line_and_way_out(data: bytes, where: int, message: str, hint: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_settings(data)
-    assert str(caught.value.where) == f".stagepin.yaml:{where}"
+    assert caught.value.where is not None
+    assert (caught.value.where.file, caught.value.where.line) == (".stagepin.yaml", where)
     assert message in caught.value.message
     assert hint in caught.value.hint

@@ -1,0 +1,1 @@
+"""One module per family of directives: the table of its keys and the function that reads it."""
