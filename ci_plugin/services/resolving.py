@@ -1,5 +1,6 @@
-"""Resolve references into pins: one HEAD per reference, one GET by digest per index; nothing else asks a registry what a tag means.
+"""Resolve references into pins: one HEAD per reference and one GET by digest per index, however many references name it.
 
+Nothing else asks a registry what a tag means.
 An index is often pushed before the last platform's image is in it: one that lacks a platform we build is asked again for a bounded time,
 all such references together. A pin is made of one answer, so two images that name one tag get one digest whatever happens meanwhile.
 """
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _INDEXES_AT_ONCE = 8
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 _Uses = Mapping[Reference, Sequence[ConfigReference]]
+_Seen = dict[Digest, Mapping[Platform, Digest]]
+"""Manifest or index → what it has for which platform. A digest names its content, so what was seen once is not asked for again."""
 
 
 def _tell_nobody(_line: str) -> None:
@@ -75,7 +78,8 @@ def resolve_pins(
     uses: dict[Reference, list[ConfigReference]] = {}
     for use in references:
         uses.setdefault(use.reference, []).append(use)
-    found = _resolve(uses, registry, clock)
+    seen: _Seen = {}
+    found = _resolve(uses, registry, clock, seen)
     waited = 0.0
     for pause in _pauses(patience.seconds):
         lacking = [answer for answer in found.values() if isinstance(answer, _Lack)]
@@ -86,7 +90,7 @@ def resolve_pins(
             patience.tell(f"{names}: asking again for up to {patience.seconds:g} s")
         clock.sleep(pause)
         waited += pause
-        found |= _resolve({lack.use.reference: uses[lack.use.reference] for lack in lacking}, registry, clock)
+        found |= _resolve({lack.use.reference: uses[lack.use.reference] for lack in lacking}, registry, clock, seen)
     return tuple(sorted((_made(answer, waited) for answer in found.values()), key=lambda pin: str(pin.reference)))
 
 
@@ -105,24 +109,30 @@ def _made(answer: Pin | _Lack, waited: float) -> Pin:
     return answer
 
 
-def _resolve(uses: _Uses, registry: Registry, clock: Clock) -> dict[Reference, Pin | _Lack]:
+def _resolve(uses: _Uses, registry: Registry, clock: Clock, seen: _Seen) -> dict[Reference, Pin | _Lack]:
     # A job that adopts its pins needs no threads.
     from ci_plugin.threads import thread_pool
 
     answers = registry.resolve(list(uses))
 
-    def pin(item: tuple[Reference, Sequence[ConfigReference]]) -> Pin | _Lack:
-        reference, its_uses = item
+    def pin(reference: Reference) -> Pin | _Lack:
         try:
-            return _pin(its_uses, answers[reference], registry, clock)
+            return _pin(uses[reference], answers[reference], registry, clock, seen)
         except _Lacking as lacking:
             return lacking.lack
 
+    # References with one digest are one task: no two threads ask for the same index.
+    groups: dict[Digest | Reference, list[Reference]] = {}
+    for reference in uses:
+        answer = answers[reference]
+        groups.setdefault(answer.digest if isinstance(answer, Descriptor) else reference, []).append(reference)
     with thread_pool(_INDEXES_AT_ONCE) as pool:
-        return dict(zip(uses, pool.map(pin, uses.items()), strict=True))
+        made = pool.map(lambda group: [(reference, pin(reference)) for reference in group], groups.values())
+        found = dict(pair for pairs in made for pair in pairs)
+    return {reference: found[reference] for reference in uses}
 
 
-def _pin(uses: Sequence[ConfigReference], answer: Descriptor | StagepinError, registry: Registry, clock: Clock) -> Pin:
+def _pin(uses: Sequence[ConfigReference], answer: Descriptor | StagepinError, registry: Registry, clock: Clock, seen: _Seen) -> Pin:
     first = uses[0]
     in_signature = any(use.in_signature for use in uses)
     origin = tuple(dict.fromkeys(Origin(use.kind, use.image, use.location.file, use.location.line) for use in uses))
@@ -135,11 +145,11 @@ def _pin(uses: Sequence[ConfigReference], answer: Descriptor | StagepinError, re
             answer.where = first.location
             raise answer
         return Pin(first.reference, None, "", 0, {}, in_signature, clock.now(), origin, reason=answer.message)
-    digests = _platforms(uses, answer, registry)
+    digests = _platforms(uses, answer, registry, seen)
     return Pin(first.reference, answer.digest, answer.media_type, answer.size, digests, in_signature, clock.now(), origin)
 
 
-def _platforms(uses: Sequence[ConfigReference], descriptor: Descriptor, registry: Registry) -> Mapping[Platform, Digest]:
+def _platforms(uses: Sequence[ConfigReference], descriptor: Descriptor, registry: Registry, seen: _Seen) -> Mapping[Platform, Digest]:
     """The manifest digest of every platform these uses need.
 
     Of a single manifest the one platform asked for is taken as given: the build compares it with what the engine pulled, so a wrong
@@ -150,7 +160,9 @@ def _platforms(uses: Sequence[ConfigReference], descriptor: Descriptor, registry
         return {}
     if not descriptor.is_index and len(needed) == 1:
         return dict.fromkeys(needed, descriptor.digest)
-    known = _known_platforms(uses[0], descriptor, registry)
+    if descriptor.digest not in seen:
+        seen[descriptor.digest] = _known_platforms(uses[0], descriptor, registry)
+    known = seen[descriptor.digest]
     return {platform: _find(platform, known, use, is_index=descriptor.is_index) for platform, use in needed.items()}
 
 
