@@ -7,11 +7,12 @@ Rules. Only stages the target reaches count (``FROM stage``, ``COPY --from=stage
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from ci_plugin.config import dockerfile_content as content
 from ci_plugin.config.dockerfile_content import ContextUse
+from ci_plugin.config.dockerfile_remote import RemoteSource
 from ci_plugin.config.dockerfile_scan import scan
 from ci_plugin.config.dockerfile_stages import DockerfileReference, Parts, Reach, Unresolved, split_stages
 from ci_plugin.config.source import decode
@@ -20,7 +21,7 @@ from ci_plugin.values.reference import Reference
 
 MAX_BYTES = 1 << 20
 
-__all__ = ["ContextUse", "Dockerfile", "DockerfileReference", "Unresolved", "parse_dockerfile"]
+__all__ = ["ContextUse", "Dockerfile", "DockerfileReference", "RemoteSource", "Unresolved", "parse_dockerfile"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +70,7 @@ class Dockerfile:
         edits = [(item.start, item.end, str(replace(item))) for item in reach.references if item.kind != "syntax"]
         if blank_unreached:
             edits += reach.blanked()
-        text = self.parts.scan.text
-        for start, end, new in sorted(edits, reverse=True):
-            text = text[:start] + new + text[end:]
-        return text
+        return _edited(self.parts.scan.text, edits)
 
     def instructions(self, target: str | None = None, build_args: Mapping[str, str] | None = None) -> tuple[str, ...]:
         """Canonical text of what decides the target's content: reached stages only, references normalised, stages by number.
@@ -89,6 +87,10 @@ class Dockerfile:
         """Which paths of the build context the reached stages read, as patterns for ``context.select``, or all of it with the reason."""
         return content.context_use(self._reach(target, build_args))
 
+    def remote_sources(self, target: str | None = None, build_args: Mapping[str, str] | None = None) -> tuple[RemoteSource, ...]:
+        """What ADD takes from the web or from git: nothing a pin can hold. Raises ConfigError where a reference cannot be told."""
+        return content.remote_sources(self._reach(target, build_args))
+
     @property
     def needs_buildkit(self) -> str | None:
         """Why the classic builder cannot build this file, or None."""
@@ -99,6 +101,14 @@ class Dockerfile:
         for failure in reach.unresolved:
             raise failure.error
         return reach
+
+
+def _edited(text: str, edits: Iterable[tuple[int, int, str]]) -> str:
+    parts, kept = [], 0
+    for start, end, new in sorted(edits):
+        parts += [text[kept:start], new]
+        kept = end
+    return "".join(parts) + text[kept:]
 
 
 def parse_dockerfile(data: bytes, file: str) -> Dockerfile:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import posixpath
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from ci_plugin.config.dockerfile_args import PLATFORM_ARGS, arg_pairs
 from ci_plugin.config.dockerfile_expand import NotKnown, expand
-from ci_plugin.config.dockerfile_scan import Instruction, Word, find_json_list, heredoc_names, split_quoted
-from ci_plugin.config.dockerfile_stages import DockerfileReference, Parts, Reach, Stage, arg_pairs, from_operands, mount_from, mounts
+from ci_plugin.config.dockerfile_mounts import mount_from, mounts
+from ci_plugin.config.dockerfile_remote import RemoteSource, find_remote
+from ci_plugin.config.dockerfile_scan import Instruction, Word, find_json_list, heredoc_openings, split_quoted
+from ci_plugin.config.dockerfile_stages import DockerfileReference, Parts, Reach, Stage, from_operands
 
-_REMOTE = re.compile(r"https?://|git@|git://|ssh://", re.IGNORECASE)
 _BUILDKIT_FLAGS = {
     "RUN": ("mount", "network", "security", "device"),
     "COPY": ("chmod", "link", "parents", "exclude"),
@@ -61,13 +64,24 @@ def build_arg_values(reach: Reach) -> tuple[tuple[str, str], ...]:
 def context_use(reach: Reach) -> ContextUse:
     """The paths of the context that COPY, ADD and bind mounts of the reached stages read."""
     patterns: list[str] = []
-    for stage in reach.stages:
-        for step, values in _with_values(stage, reach):
-            try:
-                patterns += _paths_read(step, values, reach.parts.scan.escape)
-            except _Unbounded as error:
-                return ContextUse(whole=True, reason=f"{step.location}: {error}")
+    for step, values in _with_values(reach):
+        try:
+            patterns += _paths_read(step, values, reach.parts.scan.escape)
+        except _Unbounded as error:
+            return ContextUse(whole=True, reason=f"{step.location}: {error}")
     return ContextUse(tuple(dict.fromkeys(patterns)))
+
+
+def remote_sources(reach: Reach) -> tuple[RemoteSource, ...]:
+    """What ADD of the reached stages takes from elsewhere: web addresses and git repositories, in the order of the text."""
+    found = []
+    for step, values in _with_values(reach):
+        if step.name == "ADD":
+            for source in _sources(step):
+                text = _try_expand(source, values, reach.parts.scan.escape)
+                checksum = step.find_flag("checksum")
+                found.append(find_remote(source if text is None else text, checksum.text if checksum else "", step.location))
+    return tuple(source for source in found if source is not None)
 
 
 def needs_buildkit(parts: Parts) -> str | None:
@@ -82,6 +96,8 @@ def needs_buildkit(parts: Parts) -> str | None:
                 name = flag.text.removeprefix("--").partition("=")[0]
                 if name in _BUILDKIT_FLAGS.get(step.name, ()):
                     return f"{step.location}: {step.name} --{name}"
+            if step.name == "ARG" and (names := [name for name, _ in arg_pairs(step, parts.scan.escape) if name in PLATFORM_ARGS]):
+                return f"{step.location}: ARG {names[0]}, which the classic builder does not set"
     return None
 
 
@@ -111,8 +127,9 @@ def _line(instruction: Instruction, reach: Reach, numbers: Mapping[int, int]) ->
     if instruction.trigger is not None:
         return f"ONBUILD {_line(instruction.trigger, reach, numbers)}"
     flags = [flag.text for flag in instruction.flags]
+    starts = [flag.start for flag in instruction.flags]
     for _, operand in from_operands(instruction):
-        position = next(i for i, flag in enumerate(instruction.flags) if operand.start in flag.offsets)
+        position = bisect_right(starts, operand.start) - 1
         flag = instruction.flags[position]
         before = flag.text[: flag.offsets.index(operand.start)]
         after = flag.text[len(before) + len(operand.text) :]
@@ -132,34 +149,28 @@ def _origin_text(operand: Word, reach: Reach, numbers: Mapping[int, int]) -> str
 
 def _expanded(word: Word, reach: Reach) -> str:
     try:
-        return expand(word.text, reach.global_values.get, reach.parts.scan.escape)
+        return reach.global_args.expand(word.text)
     except NotKnown:
         return word.text
 
 
 def _declared(instruction: Instruction, reach: Reach) -> Iterator[tuple[str, str]]:
     for name, default in arg_pairs(instruction, reach.parts.scan.escape):
-        value = reach.build_args.get(name, default if default is not None else reach.global_values.get(name))
+        value = reach.build_args.get(name, default if default is not None else reach.global_args.values.get(name))
         if value is not None:
             yield name, value
 
 
-def _with_values(stage: Stage, reach: Reach) -> Iterator[tuple[Instruction, _Values]]:
-    """Each step of a stage with the variables that hold there."""
-    values = _Values(not reach.is_scratch(stage), dict(_inherited(stage, reach)))
-    for instruction in stage.body:
-        yield instruction.trigger or instruction, values
-        _apply(instruction, values, reach)
-
-
-def _inherited(stage: Stage, reach: Reach) -> Mapping[str, str | None]:
-    """The ENV a stage takes over from the stage it is built on."""
-    values = _Values(True)
-    for earlier in reversed(reach.chain(stage)[1:]):
-        values = _Values(not reach.is_scratch(earlier), values.env)
-        for instruction in earlier.body:
+def _with_values(reach: Reach) -> Iterator[tuple[Instruction, _Values]]:
+    """Each step of the reached stages with the variables that hold there; a stage takes over the ENV of the stage it is built on."""
+    at_end: dict[int, dict[str, str | None]] = {}
+    for stage in reach.stages:
+        base = reach.origin_of(stage.base)
+        values = _Values(not reach.is_scratch(stage), dict(at_end[base.index]) if isinstance(base, Stage) else {})
+        for instruction in stage.body:
+            yield instruction.trigger or instruction, values
             _apply(instruction, values, reach)
-    return values.env
+        at_end[stage.index] = values.env
 
 
 def _apply(instruction: Instruction, values: _Values, reach: Reach) -> None:
@@ -167,9 +178,14 @@ def _apply(instruction: Instruction, values: _Values, reach: Reach) -> None:
     if instruction.name == "ENV":
         values.env |= {name: _try_expand(text, values, escape) for name, text in _env_pairs(instruction, escape)}
     if instruction.name == "ARG":
-        for name, text in _declared(instruction, reach):
-            value = text if name in reach.build_args else _try_expand(text, values, escape)
-            if value is not None:
+        defaults = dict(arg_pairs(instruction, escape))
+        declared = dict(_declared(instruction, reach))
+        for name, default in defaults.items():
+            text = declared.get(name)
+            value = text if text is None or name in reach.build_args else _try_expand(text, values, escape)
+            if name in PLATFORM_ARGS and (value is None or default not in (None, value)):
+                values.env[name] = None  # what the builder sets, or the file's default over it: not ours to tell
+            elif value is not None:
                 values.args[name] = value
 
 
@@ -195,11 +211,13 @@ def _paths_read(step: Instruction, values: _Values, escape: str) -> list[str]:
         return []
     found = []
     for source in _sources(step):
+        if step.name == "ADD" and find_remote(source):
+            continue  # whatever its variables are
         try:
             text = expand(source, values.get, escape)
         except NotKnown as error:
-            raise _Unbounded(f"{step.name} {source}: {error.reason}") from None
-        if not (step.name == "ADD" and (_REMOTE.match(text) or text.partition("#")[0].endswith(".git"))):
+            raise _Unbounded(f"{step.name} {source[:100]}: {error.reason}") from None
+        if step.name != "ADD" or not find_remote(text):
             found.append(_pattern(text, step))
     return found
 
@@ -208,8 +226,8 @@ def _sources(step: Instruction) -> list[str]:
     text = step.arguments.text
     items = find_json_list(text)
     words = [word.text for word in step.arguments.split()] if items is None else items
-    opened = set(heredoc_names(text)) if step.heredocs else set()
-    return [word for word in words[:-1] if not (opened and heredoc_names(word))]
+    opened = set(heredoc_openings(text)) if step.heredocs else set()
+    return [word for word in words[:-1] if not (opened and heredoc_openings(word))]
 
 
 def _is_context_mount(mount: Mapping[str, Word]) -> bool:

@@ -12,6 +12,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from ci_plugin.errors import ConfigError, Location
 
@@ -21,9 +22,13 @@ _SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u
 """White space as Go's ``unicode.IsSpace`` has it; Python's ``isspace`` takes more."""
 _ASCII_SPACES = "\t\v\f\r "
 """White space between an instruction's name, its flags and its words."""
-_DIRECTIVE = re.compile(r"#[\t ]*([a-zA-Z][a-zA-Z0-9]*)[\t ]*=[\t ]*(.+?)[\t\r\n ]*\Z", re.DOTALL)
-_HEREDOC = re.compile(r"(\d*)<<(-?)([^<]+)")
+_DIRECTIVE = re.compile(rf"[{_SPACES}]*([a-zA-Z][a-zA-Z0-9]*)[\t\f\r ]*=[\t\f\r ]*(?=[^\n])")
+_NO_TRIGGER = frozenset(("FROM", "MAINTAINER", "ONBUILD"))
+_HEREDOC = re.compile(r"\d*<<(-?)( ?)([^<]+)")
 _TAKES_HEREDOC = frozenset(("ADD", "COPY", "RUN"))
+
+Opening: TypeAlias = tuple[str, bool, bool]
+"""A here-document's name, whether leading tabs go, and whether a blank stands before the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +83,13 @@ class Instruction:
     trigger: Instruction | None = None
 
     def find_flag(self, name: str) -> Word | None:
-        """The value of ``--name=value`` (the last one), or None where it is absent or empty."""
+        """The value of ``--name=value``, or None where it is absent or empty. Raises ConfigError for two of them, as BuildKit does."""
         prefix = f"--{name}="
-        flag = next((flag for flag in reversed(self.flags) if flag.text.startswith(prefix)), None)
-        return flag.part(len(prefix)) if flag and flag.text != prefix else None
+        flags = [flag for flag in self.flags if flag.text.startswith(prefix)]
+        if len(flags) > 1:
+            message = f"expected one --{name} in {self.name}, found {len(flags)}"
+            raise ConfigError(message, hint="keep one of them", where=self.location)
+        return flags[0].part(len(prefix)) if flags and flags[0].text != prefix else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +162,12 @@ class _Scanner:
         self._next = 0
 
     def scan(self) -> Scan:
-        directives = self._directives()
-        if "escape" in directives:
+        directives = self._directives("#")
+        if "syntax" not in directives:
+            self._refuse_foreign()
+        # BuildKit looks below a first line `#!` for the syntax and for nothing else.
+        if "escape" in directives and not self._has_shebang():
             self._escape = self._read_escape(directives["escape"])
-        self._next = 0
         instructions = tuple(self._instructions())
         starts = tuple(start for start, _ in self._lines) or (0,)
         return Scan(self._text, self._file, self._escape, directives, instructions, starts)
@@ -165,22 +175,37 @@ class _Scanner:
     def _where(self, line: int) -> Location:
         return Location(self._file, line)
 
-    def _directives(self) -> dict[str, Word]:
+    def _has_shebang(self) -> bool:
+        return self._text.removeprefix("\ufeff").startswith("#!")
+
+    def _directives(self, comment: str) -> dict[str, Word]:
+        """The parser directives; the first line that is none ends them, a directive nobody knows included."""
         found: dict[str, Word] = {}
         for index, (start, line) in enumerate(self._lines):
-            skipped = 1 if index == 0 and line.startswith("\ufeff") else 0
-            if index == 0 and line.startswith("#!"):
+            if index == 0 and self._has_shebang():
                 continue
-            match = _DIRECTIVE.match(line, skipped)
+            skipped = len(comment) + (index == 0 and line.startswith("\ufeff"))
+            match = _DIRECTIVE.match(line, skipped) if line.startswith(comment, skipped - len(comment)) else None
             if not match or match[1].lower() not in ("syntax", "escape", "check"):
                 break
             name = match[1].lower()
             if name in found:
-                raise ConfigError(
-                    f"expected one `# {name}=` line, found another", hint="remove one of the two", where=self._where(index + 1)
-                )
-            found[name] = Word(match[2], tuple(range(start + match.start(2), start + match.end(2))))
+                message = f"expected one `{comment} {name}=` line, found another"
+                raise ConfigError(message, hint="remove one of the two", where=self._where(index + 1))
+            value = line[match.end() :].rstrip("\t\n\f\r ")
+            if not value:
+                message = f"expected a value after `{comment} {name}=`, found none"
+                raise ConfigError(message, hint="remove the line, or say what is meant", where=self._where(index + 1))
+            found[name] = Word(value, tuple(range(start + match.end(), start + match.end() + len(value))))
         return found
+
+    def _refuse_foreign(self) -> None:
+        """Texts that name the image that builds them in the two ways that are no Dockerfile's: what they refer to, it alone knows."""
+        word = self._directives("//").get("syntax")
+        name = word.text if word else _find_json_syntax(self._text)
+        if name is not None:
+            message = f"expected a Dockerfile, found a text for the build frontend {name[:100]!r}, whose references nobody else can tell"
+            raise ConfigError(message, hint="write `# syntax=` and Dockerfile instructions", where=self._where(1))
 
     def _read_escape(self, word: Word) -> str:
         if word.text not in ("\\", "`"):
@@ -238,15 +263,23 @@ class _Scanner:
             hint = f"did you mean {near[0]}?" if near else "does the line before it need a continuation?"
             raise ConfigError(f"expected a Dockerfile instruction, found {line.text[:50]!r}", hint=hint, where=where)
         rest = line.part(len(name))
-        flags, arguments = _split_flags(rest.part(len(rest.text) - len(rest.text.lstrip(_ASCII_SPACES))))
-        trigger = self._instruction(arguments, where) if name == "ONBUILD" and arguments.text else None
+        flags, arguments = _split_flags(rest.part(len(rest.text) - len(rest.text.lstrip(_ASCII_SPACES))), self._escape)
+        trigger = self._trigger(arguments, where) if name == "ONBUILD" and arguments.text else None
         return Instruction(name, flags, arguments, where, line.start, trigger=trigger)
+
+    def _trigger(self, line: Word, where: Location) -> Instruction:
+        name = line.text[:20].split(maxsplit=1)[0].upper()
+        if name in _NO_TRIGGER:
+            message = f"expected an instruction after ONBUILD that may be a trigger, found {name}"
+            raise ConfigError(message, hint=f"{', '.join(sorted(_NO_TRIGGER))} may not", where=where)
+        return self._instruction(line, where)
 
     def _with_heredocs(self, instruction: Instruction, line: str) -> Instruction:
         inner = instruction.trigger or instruction
         if inner.name not in _TAKES_HEREDOC or "<<" not in line or find_json_list(inner.arguments.text) is not None:
             return instruction
-        heredocs = tuple(self._heredoc(name, chomp, instruction.location) for name, chomp in heredoc_names(line))
+        found = (self._heredoc(opening, instruction.location) for opening in heredoc_openings(line))
+        heredocs = tuple(heredoc for heredoc in found if heredoc is not None)
         if not heredocs:
             return instruction
         outer = Instruction(inner.name, inner.flags, inner.arguments, inner.location, inner.start, heredocs)
@@ -254,8 +287,9 @@ class _Scanner:
             return outer
         return Instruction(instruction.name, instruction.flags, instruction.arguments, instruction.location, instruction.start, (), outer)
 
-    def _heredoc(self, name: str, chomp: bool, where: Location) -> Heredoc:
-        content = ""
+    def _heredoc(self, opening: Opening, where: Location) -> Heredoc | None:
+        content, first = "", self._next
+        name, chomp, is_spaced = opening
         while self._next < len(self._lines):
             _, line = self._lines[self._next]
             self._next += 1
@@ -263,20 +297,24 @@ class _Scanner:
             if (ending.lstrip("\t") if chomp else ending) == name:
                 return Heredoc(name, content)
             content += line
+        if is_spaced:  # `$((1 << 2))` is no here-document to most builders, and the newest refuse it
+            self._next = first
+            return None
         raise ConfigError(
             f"expected the here-document to end with a line {name[:50]!r}, found the end of the file", hint="add it", where=where
         )
 
 
-def heredoc_names(line: str) -> list[tuple[str, bool]]:
-    """(name, whether leading tabs go) of the here-documents a logical line opens: words of their own such as ``<<EOF``, ``3<<-"EOF"``."""
+def heredoc_openings(line: str) -> list[Opening]:
+    """The here-documents a logical line opens: words of their own such as ``<<EOF``, ``3<<-"EOF"``, since Dockerfile 1.16 ``<< EOF``."""
     if not _quotes_close(line):
         return []
     found = []
-    for word in split_quoted(line, "\\"):
-        match = _HEREDOC.fullmatch(word)
+    words = iter(split_quoted(line, "\\"))
+    for word in words:
+        match = _HEREDOC.fullmatch(f"{word} {next(words, '')}" if re.fullmatch(r"\d*<<", word) else word)
         if match and (name := unquote(match[3], "\\")):
-            found.append((name, bool(match[2])))
+            found.append((name, bool(match[1]), bool(match[2])))
     return found
 
 
@@ -288,7 +326,20 @@ def find_json_list(text: str) -> list[str] | None:
         items, _ = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
         return None
-    return items if isinstance(items, list) and all(isinstance(item, str) for item in items) else None
+    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+        return None
+    return [re.sub(r"[\ud800-\udfff]", "\ufffd", item) for item in items]  # as Go reads half of a pair
+
+
+def _find_json_syntax(text: str) -> str | None:
+    if not text.lstrip("\ufeff").lstrip().startswith("{"):
+        return None
+    try:
+        document = json.loads(text.removeprefix("\ufeff"))
+    except (ValueError, RecursionError):
+        return None
+    syntax = document.get("syntax")
+    return syntax if isinstance(syntax, str) else None
 
 
 def _quotes_close(text: str) -> bool:
@@ -305,12 +356,12 @@ def _quotes_close(text: str) -> bool:
     return not quote
 
 
-def _split_flags(line: Word) -> tuple[tuple[Word, ...], Word]:
+def _split_flags(line: Word, escape: str) -> tuple[tuple[Word, ...], Word]:
     """The builder flags (``--name=value``, unquoted) at the front, and the rest."""
     flags: list[Word] = []
     index = 0
     while line.text.startswith("--", index):
-        kept, index = _flag_characters(line.text, index)
+        kept, index = _flag_characters(line.text, index, escape)
         if len(kept) > 2 or not kept:
             flags.append(Word("".join(line.text[i] for i in kept), tuple(line.offsets[i] for i in kept)))
         while index < len(line.text) and line.text[index] in _SPACES:
@@ -320,13 +371,13 @@ def _split_flags(line: Word) -> tuple[tuple[Word, ...], Word]:
     return tuple(flags), line.part(index).stripped()
 
 
-def _flag_characters(text: str, index: int) -> tuple[list[int], int]:
+def _flag_characters(text: str, index: int, escape: str) -> tuple[list[int], int]:
     """Indexes of the characters of one flag without quotes and escapes, and where it ends."""
     kept: list[int] = []
     quote = ""
     while index < len(text) and (quote or text[index] not in _SPACES):
         character = text[index]
-        if character == "\\" and index + 1 < len(text):
+        if character == escape and index + 1 < len(text):
             index += 1
             kept.append(index)
         elif quote == character:

@@ -8,13 +8,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from ci_plugin.config.dockerfile_expand import NotKnown, expand
-from ci_plugin.config.dockerfile_scan import Instruction, Scan, Word, split_quoted
+from ci_plugin.config.dockerfile_args import BUILD_ARGS, GlobalArgs, read_global_args
+from ci_plugin.config.dockerfile_expand import NotKnown
+from ci_plugin.config.dockerfile_mounts import mount_from, mounts
+from ci_plugin.config.dockerfile_scan import Instruction, Scan, Word
 from ci_plugin.errors import ConfigError, Location
 from ci_plugin.values.reference import Reference, is_scratch, parse_reference
 
-PLATFORM_ARGS = frozenset(f"{side}{part}" for side in ("BUILD", "TARGET") for part in ("PLATFORM", "OS", "ARCH", "VARIANT"))
-"""Build arguments the builder sets by itself, in the global scope; https://docs.docker.com/reference/dockerfile/#automatic-platform-args-in-the-global-scope."""
+_MOST_STAGES = 1000
+_SYNTAX_ARG = "BUILDKIT_SYNTAX"
+_OWN_SYNTAX = "dockerfile.v0"
+"""The build argument that names the image of the syntax instead of the file, and its value for the one inside the engine."""
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9_.-]*", re.ASCII)
 
 
@@ -92,6 +96,9 @@ def split_stages(scan: Scan) -> Parts:
     headers = [index for index, item in enumerate(scan.instructions) if item.name == "FROM"]
     if not headers:
         raise ConfigError("expected a FROM, found none", hint="begin with FROM and a base image", where=Location(scan.file, 1))
+    if len(headers) > _MOST_STAGES:
+        message = f"expected at most {_MOST_STAGES} stages, found {len(headers)}"
+        raise ConfigError(message, hint="is this the right file?", where=scan.instructions[headers[_MOST_STAGES]].location)
     before = scan.instructions[: headers[0]]
     for instruction in before:
         if instruction.name != "ARG":
@@ -122,7 +129,7 @@ class Reach:
     parts: Parts
     target: Stage
     build_args: Mapping[str, str]
-    global_values: Mapping[str, str]
+    global_args: GlobalArgs
     stages: tuple[Stage, ...]
     origins: Mapping[int, Origin]
     """Offset of an operand → what it names."""
@@ -133,7 +140,7 @@ class Reach:
     def of(cls, parts: Parts, target: str | None, build_args: Mapping[str, str]) -> Reach:
         """Everything the target reaches. Raises ConfigError for an unknown target only."""
         stage = _find_target(parts, target)
-        return _Walk(parts, build_args).reach(stage)
+        return _Walk(parts, build_args, target or parts.stages[-1].name or "").reach(stage)
 
     def origin_of(self, operand: Word) -> Origin:
         """What an operand of a reached stage names."""
@@ -163,8 +170,9 @@ class Reach:
         """Edits (start, end, new text) that empty the stages the target does not reach and keep the count of lines and of stages."""
         edits = []
         text = self.parts.scan.text
+        reached = {stage.index for stage in self.stages}
         for stage in self.parts.stages:
-            if stage not in self.stages:
+            if stage.index not in reached:
                 start = stage.header.start
                 name = f" AS {stage.name}" if stage.name else ""
                 edits.append((start, stage.end, f"FROM scratch{name}" + "\n" * text.count("\n", start, stage.end)))
@@ -181,33 +189,11 @@ def from_operands(step: Instruction) -> Iterator[tuple[str, Word]]:
                 yield "mount-from", mount["from"]
 
 
-def mounts(step: Instruction) -> Iterator[dict[str, Word]]:
-    """The fields of each ``--mount`` of a RUN, names in lower case."""
-    for flag in step.flags:
-        if flag.text.startswith("--mount="):
-            value = flag.part(len("--mount="))
-            fields = (value.part(*match.span()) for match in re.finditer(r"[^,]+", value.text))
-            yield {field.text.partition("=")[0].lower(): field.part(len(field.text.partition("=")[0]) + 1) for field in fields}
-
-
-def mount_from(mount: Mapping[str, Word]) -> bool:
-    """Whether a mount takes its files from a stage or an image, not from the context."""
-    return "from" in mount and mount["from"].text != ""
-
-
-def arg_pairs(instruction: Instruction, escape: str) -> list[tuple[str, str | None]]:
-    """(name, default as written or None) of an ARG."""
-    pairs = []
-    for word in split_quoted(instruction.arguments.text, escape):
-        name, equals, default = word.partition("=")
-        pairs.append((name, default if equals else None))
-    return pairs
-
-
 def _find_target(parts: Parts, target: str | None) -> Stage:
     if target is None:
         return parts.stages[-1]
-    stage = _named(parts, target)
+    above = (stage for stage in reversed(parts.stages) if stage.name == target.lower())
+    stage = next(above, None) or _numbered(parts, target)
     if stage is not None:
         return stage
     names = [stage.name for stage in parts.stages if stage.name]
@@ -219,23 +205,20 @@ def _find_target(parts: Parts, target: str | None) -> Stage:
     )
 
 
-def _named(parts: Parts, name: str) -> Stage | None:
-    """The last stage of that name, or the stage of that number."""
-    for stage in reversed(parts.stages):
-        if stage.name == name.lower():
-            return stage
-    if name.isascii() and name.isdigit() and len(name) < 9 and int(name) < len(parts.stages):
-        return parts.stages[int(name)]
+def _numbered(parts: Parts, text: str) -> Stage | None:
+    if text.isascii() and text.isdigit() and len(text) < 9 and int(text) < len(parts.stages):
+        return parts.stages[int(text)]
     return None
 
 
 class _Walk:
     """Reads the operands of every stage, beginning at the target."""
 
-    def __init__(self, parts: Parts, build_args: Mapping[str, str]) -> None:
+    def __init__(self, parts: Parts, build_args: Mapping[str, str], stage_name: str) -> None:
         self._parts = parts
         self._build_args = build_args
-        self._global_values = self._read_globals()
+        self._args = read_global_args(parts.global_args, build_args, stage_name, parts.scan.escape)
+        self._last_by_name = {stage.name: stage for stage in parts.stages if stage.name}
         self._origins: dict[int, Origin] = {}
         self._stages: dict[int, Stage] = {}
         self._references: list[DockerfileReference] = []
@@ -254,92 +237,96 @@ class _Walk:
             self._parts,
             target,
             self._build_args,
-            self._global_values,
+            self._args,
             tuple(self._stages[index] for index in sorted(self._stages)),
             self._origins,
             tuple(sorted(self._references, key=lambda item: item.start)),
             tuple(sorted(self._unresolved, key=lambda item: (item.location.line or 0) if item.location else 0)),
         )
 
-    def _read_globals(self) -> dict[str, str]:
-        values = {name: value for name, value in self._build_args.items() if name in PLATFORM_ARGS}
-        for instruction in self._parts.global_args:
-            for name, default in arg_pairs(instruction, self._parts.scan.escape):
-                if name in self._build_args:
-                    values[name] = self._build_args[name]
-                elif default is not None:
-                    try:
-                        values[name] = expand(default, values.get, self._parts.scan.escape)
-                    except NotKnown:
-                        values.pop(name, None)
-        return values
-
     def _read_syntax(self) -> None:
         word = self._parts.scan.directives.get("syntax")
-        if word is not None:
+        given = self._build_args.get(_SYNTAX_ARG, "").split()
+        if given and given[0] != _OWN_SYNTAX:
+            self._external("syntax", Word(given[0], ()), given[0])
+        elif word is not None and not given:
             self._external("syntax", word.split()[0], word.split()[0].text)
 
     def _read_stage(self, stage: Stage) -> list[Origin]:
         origins = [self._read_base(stage)]
         for step in stage.steps:
-            origins += [self._read_from(kind, operand) for kind, operand in from_operands(step)]
+            origins += [self._read_from(kind, operand, stage) for kind, operand in from_operands(step)]
         return origins
 
     def _read_base(self, stage: Stage) -> Origin:
         try:
-            text = expand(stage.base.text, self._global_values.get, self._parts.scan.escape)
+            text = self._args.expand(stage.base.text)
         except NotKnown as error:
-            return self._fail("from", stage.base, self._not_known(stage.base, error))
-        for earlier in reversed(self._parts.stages[: stage.index]):
-            if earlier.name == text.lower() and earlier.name:
-                return self._keep(stage.base, earlier)
+            return self._fail("from", stage.base, self._not_known(stage, stage.base, error))
+        named = self._last_by_name.get(text.lower())
+        if named and named.index >= stage.index:  # two stages may have one name: the last above this line is meant
+            above = reversed(self._parts.stages[: stage.index])
+            named = next((earlier for earlier in above if earlier.name == text.lower()), None)
+        if named:
+            return self._keep(stage.base, named)
         if is_scratch(text):
             return self._keep(stage.base, None)
-        return self._external("from", stage.base, text, self._platform(stage))
-
-    def _platform(self, stage: Stage) -> str:
-        """The platform its FROM names, variables replaced where they are known (``$BUILDPLATFORM`` is not)."""
-        if stage.platform is None:
-            return ""
         try:
-            return expand(stage.platform.text, self._global_values.get, self._parts.scan.escape)
-        except NotKnown:
-            return stage.platform.text
+            platform, is_engines = self._platform(stage)
+        except NotKnown as error:
+            return self._fail("from", stage.base, self._not_known(stage, stage.base, error))
+        return self._external("from", stage.base, text, platform, is_engines)
 
-    def _read_from(self, kind: str, operand: Word) -> Origin:
+    def _platform(self, stage: Stage) -> tuple[str | None, bool]:
+        """The platform a FROM names outright, and whether it names the engine's own (``$BUILDPLATFORM``). Raises NotKnown."""
+        if stage.platform is None:
+            return None, False
+        try:
+            text = self._args.expand(stage.platform.text)
+        except NotKnown as error:
+            if error.name in BUILD_ARGS:
+                return None, True
+            raise
+        if not text:
+            raise NotKnown("", f"--platform={stage.platform.text[:100]} is empty")
+        return text, False
+
+    def _read_from(self, kind: str, operand: Word, stage: Stage) -> Origin:
         text = operand.text
-        if "$" in text:
-            message = f"expected a stage or an image, found {text[:150]!r}: the builder expands no variable here"
-            where = self._parts.scan.locate(operand.start)
-            return self._fail(kind, operand, ConfigError(message, hint=f"add a stage `FROM {text[:100]} AS name` and use it", where=where))
-        found = _named(self._parts, text)
-        if found is None and text.isdigit():
-            message = f"expected the number of a stage, found {text[:20]}: this file has {len(self._parts.stages)}"
-            where = self._parts.scan.locate(operand.start)
-            return self._fail(kind, operand, ConfigError(message, hint="stages count from 0; better name them", where=where))
-        if found is not None:
-            return self._keep(operand, found)
-        if is_scratch(text):
-            return self._keep(operand, None)
-        return self._external(kind, operand, text)
-
-    def _external(self, kind: str, operand: Word, text: str, platform: str = "") -> Origin:
         where = self._parts.scan.locate(operand.start)
+        found = _numbered(self._parts, text) or self._last_by_name.get(text.lower())
+        if "$" in text:
+            wrong = f"{text[:150]!r}: the builder expands no variable here", f"add a stage `FROM {text[:100]} AS name` and use it"
+        elif text.isdigit() and found is None:
+            wrong = f"the number {text[:20]}: this file has {len(self._parts.stages)} stages", "stages count from 0; better name them"
+        elif text.isdigit() and kind == "mount-from":
+            wrong = f"the number {text[:20]}: the builder would take it for an image", "name the stage, and write the name here"
+        elif found is not None and found.index >= stage.index:
+            wrong = f"{text[:100]!r}, a stage that does not end above this line", "move that stage up"
+        elif found is not None or is_scratch(text):
+            return self._keep(operand, found)
+        else:
+            return self._external(kind, operand, text)
+        error = ConfigError(f"expected a stage above or an image, found {wrong[0]}", hint=wrong[1], where=where)
+        return self._fail(kind, operand, error)
+
+    def _external(self, kind: str, operand: Word, text: str, platform: str | None = None, is_engines: bool = False) -> Origin:
+        where = self._parts.scan.locate(max(operand.start, 0))
         try:
             reference = parse_reference(text)
         except ValueError as error:
             return self._fail(kind, operand, ConfigError(str(error), hint="write name:tag, or name@sha256:<64 hex>", where=where))
-        named = platform if platform and "$" not in platform else None
-        found = DockerfileReference(kind, reference, where, "BUILDPLATFORM" in platform, named, operand.start, operand.end)
+        found = DockerfileReference(kind, reference, where, is_engines, platform, operand.start, operand.end)
         self._references.append(found)
         return self._keep(operand, found)
 
-    def _not_known(self, operand: Word, error: NotKnown) -> ConfigError:
-        message = f"expected a value for every variable of FROM {operand.text[:150]}, found: {error.reason}"
+    def _not_known(self, stage: Stage, operand: Word, error: NotKnown) -> ConfigError:
+        platform = f"--platform={stage.platform.text[:100]} " if stage.platform else ""
+        message = f"expected a value for every variable of FROM {platform}{operand.text[:150]}, found: {error.reason}"
         hint = (
             f"say --build-arg {error.name}=…, or give a default above: ARG {error.name}=…"
             if error.name
-            else "check quotes and braces; ${X}, ${X:-default}, ${X:+word} and ${X:?word} are computed"
+            else "check quotes and braces; ${X}, ${X:-default}, ${X:+word}, ${X:?word}, ${X#…}, ${X%…} and ${X/…/…} are computed"
         )
         return ConfigError(message, hint=hint, where=self._parts.scan.locate(operand.start))
 

@@ -102,16 +102,17 @@ BAD = {
     "a FROM of another shape": ("FROM a b", "Dockerfile:1: expected FROM IMAGE or FROM IMAGE AS NAME", "stage name"),
     "an undefined ARG": ("FROM a\nFROM b:${V}", "Dockerfile:2: expected a value for every variable of FROM b:${V}", "--build-arg V=…"),
     "a required ARG": ("FROM b:${V:?say-it}", "V is not set: say-it", "--build-arg V"),
-    "a pattern": ("ARG V=1\nFROM b:${V#x}", "does not compute ${V#…}", "${X:-default}"),
+    "a pattern that is none": ("ARG V=1\nFROM b:${V#\\x}", "does not compute a backslash before 'x' in a pattern", "${X#…}"),
+    "another form": ("ARG V=1\nFROM b:${V^^}", "does not compute ${V^…}", "${X:-default}"),
     "a reference that is none": ("FROM Alpine:3", "Dockerfile:1: expected a repository of lower-case letters", "name:tag"),
     "a variable in COPY --from": (
         "FROM a\nCOPY --from=$X a b",
-        "Dockerfile:2: expected a stage or an image, found '$X'",
+        "Dockerfile:2: expected a stage above or an image, found '$X': the builder expands no variable here",
         "FROM $X AS name",
     ),
     "a stage number that is not there": (
         "FROM a\nCOPY --from=7 a b",
-        "Dockerfile:2: expected the number of a stage, found 7",
+        "Dockerfile:2: expected a stage above or an image, found the number 7: this file has 1 stages",
         "count from 0",
     ),
     "an open here-document": ("FROM a\nRUN <<EOF\nx\n", "Dockerfile:2: expected the here-document to end with a line 'EOF'", "add it"),
@@ -145,7 +146,7 @@ def test_references_that_cannot_be_told_are_listed_with_their_reason() -> None:
 def test_pinning_replaces_the_operands_and_nothing_else() -> None:
     text = (
         "\ufeff# syntax=docker/dockerfile:1\r\nARG V=3\r\n# FROM alpine\r\nFROM --platform=linux/arm64  al\\\r\npine:${V}   AS x\r\n"
-        'RUN --mount=type=bind,"from=busybox",target=/b <<E\r\nFROM alpine\r\nE\r\nCOPY --from=x a b\r\nCOPY --from="nginx:1" a b\r\n'
+        'RUN --mount=type=bind,"from=busybox",target=/b <<E\r\nFROM alpine\r\nE\r\nCOPY --from="nginx:1" a b\r\n'
     )
     alpine, busybox, nginx = (f"docker.io/library/{name}@{DIGEST}" for name in ("alpine", "busybox", "nginx"))
     expected = text.replace("al\\\r\npine:${V}", alpine).replace("from=busybox", f"from={busybox}").replace("nginx:1", nginx)
