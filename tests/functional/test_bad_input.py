@@ -31,47 +31,47 @@ def refused(ran: Ran, code: int, message: str, *, at: str = "", hint: str) -> No
 
 
 CONFIGURATIONS = {
-    "unknown directive": ("image: app\nform: BASE\n", "expected a known directive, found `form`", "werf.yaml:5", "did you mean `from`?"),
+    "unknown directive": ("image: app\nform: BASE\n", "expected a known directive, found `form`", "werf.yaml:5:1", "did you mean `from`?"),
     "two base directives": (
         "image: web\nfrom: BASE\n---\nimage: app\nfrom: BASE\nfromImage: web\n",
         "expected one base for image 'app', found `from` (line 8) and `fromImage` (line 9)",
-        "werf.yaml:9",
+        "werf.yaml:9:1",
         "keep one of them",
     ),
     "no base directive": (
         "image: app\nfromCacheVersion: 1\n",
         "expected a base for image 'app', found none",
-        "werf.yaml:4",
+        "werf.yaml:4:1",
         "add one of `from`, ",
     ),
     "a cycle": (
         "image: app\nfromImage: web\n---\nimage: web\nfromImage: app\n",
         "expected images that end at an external base, found a cycle: app -> web -> app",
-        "werf.yaml:8",
+        "werf.yaml:8:1",
         "give one of them another base",
     ),
     "an image built on itself": (
         "image: app\nfromImage: app\n",
-        "expected another image as the base, found 'app' itself",
-        "werf.yaml:5",
+        "expected another image, found 'app' itself",
+        "werf.yaml:5:1",
         "name another image",
     ),
     "a missing image": (
         "image: app\nfromImage: wep\n---\nimage: web\nfrom: BASE\n",
         "expected the name of an image, found 'wep'",
-        "werf.yaml:5",
+        "werf.yaml:5:1",
         "did you mean 'web'?",
     ),
     "no reference": (
         "image: app\nfrom: Alpine Linux\n",
         "expected an image reference such as alpine:3.20, found 'Alpine Linux'",
-        "werf.yaml:5",
+        "werf.yaml:5:1",
         "write name:tag, or name@sha256:<64 hex>",
     ),
     "an address as reference": (
         "image: app\nfrom: https://example.com/app\n",
         "expected an image reference without https://, found 'https://example.com/app'",
-        "werf.yaml:5",
+        "werf.yaml:5:1",
         "write name:tag, or name@sha256:<64 hex>",
     ),
     "no image at all": ("", "expected at least one image, found none", "werf.yaml", "add `image: NAME` and `from: BASE`"),
@@ -121,7 +121,7 @@ def test_the_older_dialect_names_its_own_directives(project: Project) -> None:
         project.pipeline().job().run("pin"),
         2,
         "expected a known directive, found `fromImage`",
-        at="dappfile.yml:2",
+        at="dappfile.yml:2:1",
         hint="did you mean `fromDimg`?",
     )
 
@@ -184,7 +184,7 @@ def test_a_registry_that_gives_no_digest(project: Project, row: str) -> None:
     assert ran.err.startswith("error: ")
     assert "expected " in ran.err
     assert found in ran.err
-    assert "\n  at: werf.yaml:5\n" in ran.err
+    assert "\n  at: werf.yaml:5:1\n" in ran.err
     assert project.registry.address in ran.err
     assert following in ran.err
     assert not (job.workspace / "pins.json").exists()
@@ -195,7 +195,7 @@ def test_a_registry_that_is_down(project: Project) -> None:
     project.commit()
     job = project.pipeline().job()
     message = "expected an answer from 127.0.0.1:1, found: connection refused"
-    refused(job.run("pin"), 3, message, at="werf.yaml:5", hint="is 127.0.0.1:1 up and reachable from this machine?")
+    refused(job.run("pin"), 3, message, at="werf.yaml:5:1", hint="is 127.0.0.1:1 up and reachable from this machine?")
 
 
 def test_a_base_that_does_not_exist(project: Project) -> None:
@@ -203,7 +203,7 @@ def test_a_base_that_does_not_exist(project: Project) -> None:
     project.commit()
     message = f"expected {project.registry.address}/base/alpnie:latest in its registry, found nothing"
     hint = "check the spelling of the repository and tag, and that it was pushed"
-    refused(project.pipeline().job().run("pin"), 2, message, at="werf.yaml:5", hint=hint)
+    refused(project.pipeline().job().run("pin"), 2, message, at="werf.yaml:5:1", hint=hint)
 
 
 def test_a_base_that_is_missing_and_enters_no_signature_is_a_warning_until_it_must_be_built(project: Project) -> None:
@@ -265,7 +265,7 @@ def test_commands_on_a_base_without_a_shell_name_the_image_and_its_stage(project
     project.commit(config="image: app\nfrom: scratch\nshell:\n  install: [make]\n")
     ran = project.pipeline().job().run("build", "--pin")
     message = "stage 'install' of image 'app': expected a base that can run commands, found an image without /bin/sh"
-    refused(ran, 1, message, at="werf.yaml:4", hint="use a base that has a shell, or drop the commands of this image's stages")
+    refused(ran, 1, message, at="werf.yaml:4:8", hint="use a base that has a shell, or drop the commands of this image's stages")
 
 
 def test_a_failing_shell_command_shows_its_whole_output(project: Project) -> None:
@@ -276,7 +276,7 @@ def test_a_failing_shell_command_shows_its_whole_output(project: Project) -> Non
     job.engine.fail("make", 2, "\n".join(lines))
     ran = job.run("build")
     message = "stage 'install' of image 'app': expected the stage's commands to succeed, found exit code 2"
-    refused(ran, 1, message, at="werf.yaml:4", hint="mend the command; its output is above")
+    refused(ran, 1, message, at="werf.yaml:4:8", hint="mend the command; its output is above")
     assert [line for line in ran.err.splitlines() if line.startswith("  | ")] == [f"  | {line}" for line in lines]
     assert (job.workspace / "logs" / "app-install.log").read_text().splitlines() == lines
 
@@ -318,7 +318,7 @@ def test_an_index_that_lacks_the_platform(project: Project) -> None:
     project.registry.put_index(BASE, "latest", {"linux/arm64": child})
     project.commit(config=CONFIG)
     message = f"expected {project.base} for linux/amd64, found it for linux/arm64"
-    refused(project.pipeline().job().run("pin"), 2, message, at="werf.yaml:5", hint="choose another base or platform (`--platform`)")
+    refused(project.pipeline().job().run("pin"), 2, message, at="werf.yaml:5:1", hint="choose another base or platform (`--platform`)")
 
 
 def test_no_pins_where_pins_are_needed(project: Project) -> None:

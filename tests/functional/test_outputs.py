@@ -73,7 +73,7 @@ class TestLog:
         project.commit(config="image: app\nform: BASE\n")
         ran = project.pipeline().job().run("pin", STAGEPIN_LOG_FORMAT="json")
         (event,) = events(ran)
-        assert (event["level"], event["exitCode"], event["where"]) == ("error", 2, "werf.yaml:5")
+        assert (event["level"], event["exitCode"], event["where"]) == ("error", 2, "werf.yaml:5:1")
         assert event["hint"] == "did you mean `from`?"
         assert event["event"].startswith("expected a known directive, found `form`")
 

@@ -51,7 +51,7 @@ class TestAllowedRegistries:
         message = f"expected an image of one of the allowed registries ({project.registry.address}/base), found {METADATA}:latest"
         for command in (["pin"], ["build", "--pin"]):
             ran = project.pipeline().job().run(*command)
-            refused(ran, message, f"{file}:{line}")
+            refused(ran, message, f"{file}:{line}:1" if file == "werf.yaml" else f"{file}:{line}")
             assert "next: use an image from there, or add its registry to `registries: allow:` in .stagepin.yaml" in ran.err
         assert project.registry.requests == []
 
@@ -67,7 +67,7 @@ class TestAllowedRegistries:
     def test_a_prefix_ends_where_a_part_of_the_path_ends(self, project: Project) -> None:
         allow(project, f"{project.registry.address}/bas", f"{project.registry.address}/base/alpine/more")
         project.commit(config=CONFIG)
-        refused(project.pipeline().job().run("pin"), "expected an image of one of the allowed registries", "werf.yaml:5")
+        refused(project.pipeline().job().run("pin"), "expected an image of one of the allowed registries", "werf.yaml:5:1")
         assert project.registry.requests == []
 
     def test_an_empty_list_allows_our_own_repository_alone(self, project: Project) -> None:
@@ -111,7 +111,7 @@ class TestAllowedRegistries:
         project.write(".stagepin.yaml", "registries:\n  allow:\n  - docker.io\n  - '*.example.com'\n")
         project.commit(config=CONFIG)
         ran = project.pipeline().job().run("pin")
-        refused(ran, "expected a registry such as docker.io/library or registry.example.com, found '*.example.com'", ".stagepin.yaml:4")
+        refused(ran, "expected a registry such as docker.io/library or registry.example.com, found '*.example.com'", ".stagepin.yaml:4:5")
         assert "next: write a host, or a host and the path its images are below; there are no wildcards" in ran.err
 
     def test_mirrors_need_no_entry_and_references_keep_their_name(self, project: Project) -> None:

@@ -224,7 +224,7 @@ def test_a_failing_command_shows_its_whole_output(project: RealProject) -> None:
     assert "never" not in lines
     assert "error: stage 'install' of image 'app': expected " in ran.err
     assert "found exit code 7" in ran.err
-    assert "\n  at: werf.yaml:4\n" in ran.err
+    assert "\n  at: werf.yaml:4:8\n" in ran.err
 
 
 def test_no_engine_where_something_has_to_be_built(tmp_path: Path) -> None:
