@@ -12,6 +12,7 @@ from ci_plugin.config.model import Configuration, DockerfileImage
 from ci_plugin.config.source import Source
 from ci_plugin.errors import ConfigError, InputError
 from ci_plugin.reports.redaction import secrets_of
+from ci_plugin.values.platform import Platform
 
 PREDEFINED_ARGS = frozenset(f"{name}_PROXY" for name in ("HTTP", "HTTPS", "FTP", "NO", "ALL"))
 PREDEFINED_ARGS |= {name.lower() for name in PREDEFINED_ARGS}
@@ -24,7 +25,11 @@ class ProjectSession(ScopedSession):
     def __init__(self, session: Session, scope: ScopeOptions, project: ProjectOptions) -> None:
         super().__init__(session, scope)
         self.project_options = project
-        self.platforms = project.platforms or self.settings.platforms
+
+    @property
+    def platforms(self) -> tuple[Platform, ...]:
+        """The command line's platforms, else the settings'; empty where neither names one."""
+        return self.project_options.platforms or self.settings.platforms
 
     @cached_property
     def source(self) -> Source:

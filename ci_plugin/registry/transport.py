@@ -12,6 +12,7 @@ Rules
 
 from __future__ import annotations
 
+import base64
 import os
 import ssl
 import threading
@@ -244,7 +245,9 @@ class Transport:
         if proxy is None:
             return _counted(urllib3.PoolManager(maxsize=self._connections, ssl_context=tls))
         userinfo = urlsplit(proxy).netloc.rpartition("@")[0]
-        headers = urllib3.make_headers(proxy_basic_auth=unquote(userinfo)) if userinfo else None
+        # urllib3 would write it as Latin-1, which is not every password.
+        basic = base64.b64encode(unquote(userinfo).encode()).decode()
+        headers = {"Proxy-Authorization": f"Basic {basic}"} if userinfo else None
         try:
             return _counted(urllib3.ProxyManager(proxy, maxsize=self._connections, ssl_context=tls, proxy_headers=headers))
         except (HTTPError, ValueError):

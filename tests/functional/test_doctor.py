@@ -236,11 +236,13 @@ class TestSettings:
         assert ran.code == 1
         assert re.search(r"^allowed registries +no +expected ", ran.out, re.MULTILINE)
 
-    def test_settings_that_are_broken_are_said_before_anything_is_asked(self, project: Project) -> None:
+    def test_settings_that_are_broken_are_said_in_the_table_and_once_below_it(self, project: Project) -> None:
         project.write(".stagepin.yaml", "stroe: git-ref\n")
         project.commit(config=CONFIG)
         ran = project.pipeline().job().run("doctor")
-        assert ran.code == 2
+        assert ran.code == 1
+        assert re.search(r"^git +yes", ran.out, re.MULTILINE)
+        assert re.search(r"^configuration +no +expected a known directive, found `stroe`", ran.out, re.MULTILINE)
         assert ran.err.count("error: ") == 1
         assert project.registry.requests == []
         assert "  at: .stagepin.yaml:1" in ran.err

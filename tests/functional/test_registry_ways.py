@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import quote
 
 import pytest
 
@@ -118,6 +119,13 @@ def test_a_registry_is_reached_through_the_proxy_which_sees_nothing(
     assert registry.requests[-1].authorization.startswith("Basic ")
     PASSWORD.assert_hidden("\n".join(proxy.heads))
     PASSWORD.assert_hidden(bytes(proxy.passed))
+
+
+def test_a_proxys_password_may_hold_any_character(registry: FakeRegistry, proxy: TunnelProxy, authority: Authority) -> None:
+    found = resolve({"https_proxy": f"http://me:{quote('“ö:@')}@{proxy.address}"}, authority)
+    assert isinstance(found, Descriptor)
+    expected = base64.b64encode("me:“ö:@".encode()).decode()
+    assert f"Proxy-Authorization: Basic {expected}".lower() in proxy.heads[0].lower()
 
 
 def test_the_proxys_own_credentials_go_to_the_proxy_alone(registry: FakeRegistry, proxy: TunnelProxy, authority: Authority) -> None:
