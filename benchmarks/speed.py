@@ -63,7 +63,7 @@ def measure_speed(directory: Path, address: str, many: Sequence[str], unchanged:
         f"`pin` of {REFERENCES} references ({INDEXES} indexes) against a process with {REFERENCES} raw urllib3 HEADs", ratio
     )
     references = [f"{address}/base/image{number:02}:latest" for number in range(REFERENCES)]
-    yield from measure_rivals(directory / "rivals", references, _pinning(few), runs)
+    yield from measure_rivals(directory / "rivals", references, _pinning(few), _process([sys.executable, "-c", _LIBRARIES]), runs)
     yield from _measure_second_job(few, directory / "second", runs)
 
     paths = directory / "paths.txt"
