@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -31,10 +31,12 @@ class Source:
     env_name: str = ""
     """``--env``: what ``.Env`` is in a template."""
 
-    readable_env: tuple[str, ...] | None = None
+    readable_env: Container[str] | None = None
     """Environment names a template may read; None: all that do not look like a secret."""
 
     commit: str = ""
+    commit_date: int = 0
+    """When the commit was made, seconds since 1970."""
 
 
 def decode(data: bytes, file: str) -> str:

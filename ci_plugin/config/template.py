@@ -1,226 +1,278 @@
-"""Go templates in a configuration: the one home of gotpl.
+"""Go templates in a configuration, as werf renders them: text in, text out.
 
 Rules. A template sees committed files, the commit, ``--env`` and environment variables by name; no clock, no randomness, no network,
 so that the same commit renders the same text everywhere. Names that look like a secret, and addresses with a password, are refused
-unless the settings list them. Output is at most 1 MiB and execution is bounded. Every failure is a ConfigError with file and line; no
-message holds a variable's value.
+unless the settings list them. A run has a budget of steps, 1 MiB of output and 50 templates inside each other. Every failure is a
+ConfigError with file, line, column and what included what; no message holds a variable's value.
 """
 
 from __future__ import annotations
 
+import posixpath
 import re
-from collections.abc import Callable, Mapping
-from difflib import SequenceMatcher
-from itertools import pairwise
-
-import gotpl
-from gotpl.funcs.sprig import hermetic_text_func_map, text_func_map
+import zlib
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import MappingProxyType
 
 from ci_plugin.config.context import match_any
 from ci_plugin.config.source import Source, decode
-from ci_plugin.config.yaml_nodes import LineMap
+from ci_plugin.config.template_engine import Origin, Run, SyntaxRefused, Text
+from ci_plugin.config.template_functions import Function, Functions, checked
+from ci_plugin.config.template_values import Budget, Refused, StringMap, at_most, formatted
+from ci_plugin.config.template_yaml import from_yaml, to_yaml
 from ci_plugin.errors import ConfigError, Location
 
-MAX_OUTPUT = 1 << 20
-_BUDGET = gotpl.ExecutionBudget(max_output_chars=MAX_OUTPUT, max_iterations=100_000, max_template_depth=50, max_function_calls=100_000)
+TEMPLATES = ".werf/"
+_TPL = "tpl"
+"""What places in a text given to ``tpl`` are called."""
+_MAIN = "werfConfig"
+"""What werf calls the configuration's own template."""
+_NO_DATA: Mapping[str, object] = MappingProxyType({})
 _SECRET = re.compile(r"TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|KEY|CREDENTIAL|AUTH(?!OR(?!IZ))", re.IGNORECASE)
 _USER_INFO = re.compile(r"://[^/@\s]+:[^/@\s]+@")
 """An address with a password in it: GitLab's CI_REPOSITORY_URL holds the job's token."""
-_IMPURE = re.compile(r"now|ago|shuffle|randInt|gen[A-Z].*|bcrypt|htpasswd|encryptAES|buildCustomCert|durationRound")
-"""What sprig's own list of impure functions leaves out."""
-_MOST_LINES_TO_ALIGN = 20_000
 
 
-class _Refused(Exception):
-    """Carries our message through gotpl; nothing outside this module sees it."""
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """What a template gave."""
 
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+    text: str = field(repr=False)
+    names_read: frozenset[str]
+    """The environment variables it asked for, set or not; their values are nowhere."""
+    file: str
+    places: tuple[Location | None, ...] = field(repr=False)
+
+    def place_of(self, line: int) -> Location:
+        """Where a line of the text, from 1, was written; for a blank one, where the one before it was."""
+        for place in reversed(self.places[:line]):
+            if place is not None:
+                return place
+        return Location(self.file, 1)
 
 
-def render(text: str, file: str, source: Source) -> str:
-    """The rendered text. Raises ConfigError with file and line."""
+def render(text: str, file: str, source: Source, data: Mapping[str, object] = _NO_DATA) -> Rendered:
+    """The rendered text, what it read of the environment, and where its lines come from. Raises ConfigError with the place.
+
+    ``data`` is what dot holds beside what werf puts there.
+    """
     environment = _Environment(source)
-    sources = {file: text, **_shared_templates(source)}
-    data = {"Env": source.env_name, "Files": _Files(source), "Commit": {"Hash": source.commit}}
+    run = Run(Functions(_own_functions(environment)))
     try:
-        return _engine(environment.functions()).from_sources(sources).template.render(data)
-    except gotpl.TemplateSyntaxError as error:
-        raise _syntax_error(error, sources, environment) from None
-    except gotpl.BudgetExceededError as error:
-        hint = "a configuration is at most 1 MiB and 100,000 steps: split it"
-        raise ConfigError("expected a template that ends soon, found too much work", hint=hint, where=_where(error, file)) from None
-    except gotpl.TemplateError as error:
-        raise _execution_error(error, file, environment) from None
-    except (RecursionError, MemoryError, OverflowError, ValueError, TypeError) as error:
-        message = f"expected a template that renders, found {type(error).__name__}"
-        raise ConfigError(message, hint="simplify the template", where=Location(file)) from None
+        for path, shared in _shared_templates(source).items():
+            run.add(Text(path.removeprefix(TEMPLATES), path, shared))
+        run.add(Text(_MAIN, file, text))
+        parts = run.render_parts(_MAIN, {**data, **_data(source, run.budget)})
+    except Refused as refused:
+        raise _told(refused, run, file, environment) from None
+    except (RecursionError, MemoryError) as error:
+        too_deep = Refused(f"expected a template that renders, found {type(error).__name__}", "nest less deeply")
+        raise _told(too_deep, run, file, environment) from None
+    rendered = "".join(part for part, _ in parts)
+    return Rendered(rendered, frozenset(environment.names_read), file, _places(parts))
 
 
-def line_map(text: str, rendered: str) -> LineMap:
-    """Rendered line → the line of the template it comes from, as near as equal lines on both sides tell."""
-    written, lines = text.splitlines(), rendered.splitlines()
-    if len(written) == len(lines) or max(len(written), len(lines)) > _MOST_LINES_TO_ALIGN:
-        return lambda line: min(line, len(written) or 1)
-    blocks = SequenceMatcher(None, lines, written, autojunk=False).get_matching_blocks()
-    origins: dict[int, int] = {}
-    for block in blocks:
-        origins.update({block.a + index: block.b + index for index in range(block.size)})
-    for before, after in pairwise((-1, *sorted(origins), len(lines))):
-        for line in range(before + 1, after):
-            origins[line] = min(origins.get(before, -1) + (line - before), origins.get(after, len(written)) - 1)
-    last = max(len(written), 1)
-    return lambda line: min(max(origins.get(line - 1, line - 1), 0) + 1, last)
-
-
-def _engine(functions: Mapping[str, Callable[..., object]]) -> gotpl.Environment:
-    sandbox = gotpl.SandboxPolicy.strict(
-        allow_methods=("Get", "Exists", "Glob"),
-        allow_functions=functions,
-        allow_context_capabilities=("render-associated",),
-        default_budget=_BUDGET,
-    )
-    return gotpl.Environment(functions=functions, missing_key="error", sandbox=sandbox, budget=_BUDGET)
+def _places(parts: Sequence[tuple[str, Origin]]) -> tuple[Location | None, ...]:
+    """Where each line of the rendered text was written: the place of the first part of it that is not blank."""
+    places: list[Location | None] = []
+    found: Location | None = None
+    starts: dict[str, list[int]] = {}
+    for part, (text, at, is_literal) in parts:
+        if text.name not in starts:
+            starts[text.name] = text.line_starts()
+        line = bisect_right(starts[text.name], at) + 1
+        for number, piece in enumerate(part.split("\n")):
+            if number:
+                places.append(found)
+                found, line = None, line + is_literal
+            if found is None and text.file is not None and piece.strip():
+                found = Location(text.file, line)
+    return (*places, found)
 
 
 def _shared_templates(source: Source) -> dict[str, str]:
-    """``.werf/**/*.tmpl``, each named by its path below ``.werf``."""
-    found = {}
-    for path in sorted(source.paths()):
-        if path.startswith(".werf/") and path.endswith(".tmpl") and (data := source.find_file(path)) is not None:
-            found[path.removeprefix(".werf/")] = decode(data, path)
-    return found
+    """Path → text of ``.werf/**/*.tmpl``."""
+    paths = [path for path in sorted(source.paths()) if path.startswith(TEMPLATES) and path.endswith(".tmpl")]
+    return {path: decode(data, path) for path in paths if (data := source.find_file(path)) is not None}
+
+
+def _data(source: Source, budget: Budget) -> dict[str, object]:
+    """What dot is: https://werf.io/docs/v2/reference/werf_yaml_template_engine.html."""
+    date = datetime.fromtimestamp(source.commit_date, UTC)
+    dates = StringMap(Human=f"{date:%Y-%m-%d %H:%M:%S} +0000 UTC", Unix=str(source.commit_date))
+    return {"Env": source.env_name, "Files": _Files(source, budget), "Commit": {"Hash": source.commit, "Date": dates}}
 
 
 class _Files:
     """``.Files``: committed files only."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, budget: Budget) -> None:
         self._source = source
+        self._budget = budget
+        self._paths: tuple[str, ...] | None = None
+        self._directories: frozenset[str] = frozenset()
 
-    def Get(self, path: str) -> str:  # noqa: N802 the template's name for it
+    def methods(self) -> Mapping[str, Callable[..., object]]:
+        """The functions by the template's names for them."""
+        return {"Get": self.get, "Glob": self.glob, "Exists": self.exists, "IsDir": self.is_dir}
+
+    def get(self, *arguments: object) -> str:
         """The text of a committed file."""
-        data = self._source.find_file(str(path))
+        path = _one_text("Get", arguments)
+        data = self._source.find_file(path)
         if data is None:
-            raise _Refused(f"expected the committed file {str(path)[:200]!r}, found none", f"git add {str(path)[:200]}")
+            raise Refused(f"expected the committed file {path[:200]!r}, found none", f"git add {path[:200]}")
+        at_most(len(data), ".Files.Get")
+        self._budget.charge(10 + (len(data) >> 3))
         return data.decode("utf-8", "replace")
 
-    def Exists(self, path: str) -> bool:  # noqa: N802 the template's name for it
-        """Whether a committed file has this path."""
-        return self._source.find_file(str(path)) is not None
+    def exists(self, *arguments: object) -> bool:
+        """Whether something committed has this path, a file or a directory."""
+        path = posixpath.normpath(_one_text("Exists", arguments)).removeprefix("/")
+        return self._source.find_file(path) is not None or self.is_dir(path)
 
-    def Glob(self, pattern: str) -> dict[str, str]:  # noqa: N802 the template's name for it
-        """Path → text of the committed files that match."""
-        paths = [path for path in sorted(self._source.paths()) if match_any(str(pattern), path)]
-        return {path: self.Get(path) for path in paths}
+    def is_dir(self, *arguments: object) -> bool:
+        """Whether committed files lie below this path."""
+        path = posixpath.normpath(_one_text("IsDir", arguments)).removeprefix("/")
+        return bool(self._known()) and path in self._directories
+
+    def glob(self, *arguments: object) -> dict[str, str]:
+        """Path → text of the committed files that match; none is no error."""
+        pattern = _one_text("Glob", arguments)
+        self._budget.charge((3 + len(pattern)) * len(self._known()))
+        return {path: self.get(path) for path in self._known() if match_any(pattern, path)}
+
+    def _known(self) -> tuple[str, ...]:
+        if self._paths is None:
+            self._paths = tuple(sorted(self._source.paths()))
+            self._directories = frozenset(("", ".", *(path[:end] for path in self._paths for end in _slashes(path))))
+        return self._paths
+
+
+def _slashes(path: str) -> Iterator[int]:
+    return (index for index, character in enumerate(path) if character == "/")
+
+
+def _one_text(name: str, arguments: Sequence[object]) -> str:
+    if len(arguments) != 1 or not isinstance(arguments[0], str):
+        raise Refused(f"expected .Files.{name} with one text, found something else", f'for example {{{{ .Files.{name} "dir/file" }}}}')
+    return arguments[0]
 
 
 class _Environment:
-    """The functions of a template, and which variables they handed out."""
+    """The variables a template may read, which it read, and which values it was given."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self._handed_out: set[str] = set()
+        self.names_read: set[str] = set()
 
-    def functions(self) -> dict[str, Callable[..., object]]:
-        pure = hermetic_text_func_map()
-        impure = [name for name in text_func_map() if name not in pure or _IMPURE.fullmatch(name)]
-        return {
-            **{name: _bounded(name, function) for name, function in pure.items()},
-            **{name: _refusing(name) for name in impure},
-            "env": self.env,
-            "required": _required,
-            "include": gotpl.ContextFunction(sync=_include, capabilities=frozenset({"render-associated"})),
-        }
-
-    def env(self, name: object, *default: object) -> str:
+    def env(self, name: object, *default: str) -> str:
         """``env NAME [DEFAULT]``: empty counts as unset where there is a default."""
-        text = str(name)
+        text = name if isinstance(name, str) else formatted("%v", name)
+        if len(default) > 1:
+            raise Refused(f"expected `env` with a name and at most one default, found {len(default)} defaults")
         readable = self._source.readable_env
         if readable is not None and text not in readable:
-            raise _Refused(f"expected a readable variable, found {text[:100]!r}", f"add {text[:100]} to `env:` in .stagepin.yaml")
+            raise Refused(f"expected a readable variable, found {text[:100]!r}", f"add {text[:100]} to `env:` in .stagepin.yaml")
         value = self._source.environment.get(text)
         if readable is None and (_SECRET.search(text) or _USER_INFO.search(value or "")):
             message = f"expected no secret in a configuration, found the variable {text[:100]!r}, which looks like one"
-            raise _Refused(message, f"remove it; if it is no secret, list it under `env:` in .stagepin.yaml: env: [{text[:100]}]")
+            raise Refused(message, f"remove it; if it is no secret, list it under `env:` in .stagepin.yaml: env: [{text[:100]}]")
+        self.names_read.add(text)
         if not value and default:
-            return str(default[0])
+            return default[0]
         if value is None:
             message = f"expected the environment variable {text[:100]!r}, found it unset"
-            raise _Refused(message, f'set {text[:100]} in the job, or give a default: {{{{ env "{text[:100]}" "DEFAULT" }}}}')
+            raise Refused(message, f'set {text[:100]} in the job, or give a default: {{{{ env "{text[:100]}" "DEFAULT" }}}}')
         if value:
             self._handed_out.add(value)
         return value
 
     def without_values(self, message: str) -> str:
-        """The message with every value a template read taken out."""
+        """The message with every value a template read taken out, also as Python and Go would quote it."""
         for value in sorted(self._handed_out, key=len, reverse=True):
-            message = message.replace(value, "***")
+            for form in (value, repr(value)[1:-1], formatted("%q", value)[1:-1]):
+                message = message.replace(form, "***")
         return message[:300]
 
 
-def _required(message: object, value: object) -> object:
+def _own_functions(environment: _Environment) -> dict[str, Function]:
+    """What werf adds to sprig."""
+    plain: dict[str, Callable[..., object]] = {
+        "env": environment.env,
+        "required": _required,
+        "toYaml": to_yaml,
+        "fail": _fail,
+        "printf_debug": _nothing,
+        "dump_debug": _nothing,
+    }
+    return {
+        **{name: checked(name, function) for name, function in plain.items()},
+        "include": _include,
+        "include_debug": _include,
+        "tpl": _tpl,
+        "tpl_debug": _tpl,
+        "fromYaml": _from_yaml,
+    }
+
+
+def _required(message: str, value: object) -> object:
     if value is None or value == "":
-        raise _Refused(str(message)[:300], "`required` in the template asks for this value")
+        raise Refused(message[:300], "`required` in the template asks for this value")
     return value
 
 
-def _include(context: gotpl.RenderContext, name: str, data: object = None) -> str:
-    return str(context.render_template(name, data))
+def _fail(message: str) -> object:
+    raise Refused(message[:300], "`fail` in the template stops here")
 
 
-def _refusing(name: str) -> Callable[..., object]:
-    def refuse(*_: object) -> object:
-        message = f"expected a template that gives one text for one commit, found `{name}`"
-        raise _Refused(message, 'hand the value in through a variable: {{ env "NAME" }}')
-
-    return refuse
+def _nothing(*_: object) -> str:
+    """What werf's debug functions print where nobody asked to debug."""
+    return ""
 
 
-def _bounded(name: str, function: Callable[..., object]) -> Callable[..., object]:
-    """Functions whose result grows with a number get a limit on it; the budgets see only what is printed."""
-    if name not in ("repeat", "until", "untilStep", "seq", "indent", "nindent", "wrap", "wrapWith"):
-        return function
-
-    def call(*arguments: object) -> object:
-        numbers = [abs(int(str(item))) for item in arguments if re.fullmatch(r"-?[0-9]{1,18}", str(item))]
-        longest = max((len(item) for item in arguments if isinstance(item, str)), default=1)
-        if max(numbers, default=0) * max(longest, 1) > MAX_OUTPUT:
-            raise _Refused(f"expected `{name}` to make at most 1 MiB, found more", "use a smaller number")
-        return function(*arguments)
-
-    return call
+def _include(run: Run, arguments: list[object]) -> object:
+    name, dot = _text_and_data("include", arguments)
+    run.budget.charge(10)
+    return run.render(name, dot)
 
 
-def _where(error: gotpl.TemplateError, file: str) -> Location:
-    name = getattr(error, "source_name", None) or file
-    return Location(name if name == file else f".werf/{name}", getattr(error, "line", None))
+def _tpl(run: Run, arguments: list[object]) -> object:
+    text, dot = _text_and_data("tpl", arguments)
+    name = f"tpl-{zlib.adler32(text.encode('utf-8', 'replace'))}"
+    known = run.templates.get(name)
+    if known is None or known[0].text != text:
+        run.budget.charge(50 + 4 * len(text))
+        run.add(Text(name, None, text))
+    return run.render(name, dot)
 
 
-def _syntax_error(error: gotpl.TemplateSyntaxError, sources: Mapping[str, str], environment: _Environment) -> ConfigError:
-    engine = _engine(environment.functions())
-    for name, text in sources.items():
-        try:
-            engine.from_string(text, name=name)
-        except gotpl.TemplateSyntaxError as found:
-            found_in, error = name, found
-            break
-    else:
-        found_in = next(iter(sources))
-    first = next(iter(sources))
-    where = Location(found_in if found_in == first else f".werf/{found_in}", error.line)
-    problem = str(error).split(": ", 1)[-1][:200]
-    return ConfigError(f"expected a Go template, found: {problem}", hint="check the braces and the function's name", where=where)
+def _text_and_data(name: str, arguments: list[object]) -> tuple[str, object]:
+    if len(arguments) != 2 or not isinstance(arguments[0], str):
+        raise Refused(f"expected `{name}` with a text and data, found something else", f'for example {{{{ {name} "TEXT" . }}}}')
+    return arguments[0], arguments[1]
 
 
-def _execution_error(error: gotpl.TemplateError, file: str, environment: _Environment) -> ConfigError:
-    where, cause = _where(error, file), error.__cause__
-    seen = 0
-    while cause is not None and not isinstance(cause, _Refused) and seen < 100:
-        cause, seen = cause.__cause__, seen + 1
-    if isinstance(cause, _Refused):
-        return ConfigError(environment.without_values(cause.message), hint=environment.without_values(cause.hint), where=where)
-    problem = environment.without_values(getattr(error, "message", "it does not execute"))
-    return ConfigError(f"expected a template that renders, found: {problem}", hint="check this line of the template", where=where)
+def _from_yaml(run: Run, arguments: list[object]) -> object:
+    if len(arguments) != 1 or not isinstance(arguments[0], str):
+        raise Refused("expected `fromYaml` with one text, found something else")
+    return from_yaml(arguments[0], run.budget.charge)
+
+
+def _told(refused: Refused, run: Run, file: str, environment: _Environment) -> ConfigError:
+    """The error with the innermost place in a file, and the way there."""
+    at = (refused.text, refused.at) if isinstance(refused, SyntaxRefused) else (run.text, run.at)
+    places = [_place(*place) for place in (*run.chain[1:], at)]
+    message, hint = environment.without_values(refused.message), environment.without_values(refused.hint)
+    if len(places) > 1:
+        message += f" (by way of {' > '.join(map(str, places))})"
+    inner = next((place for place in reversed(places) if place.file != _TPL), Location(file))
+    return ConfigError(message, hint=hint, where=inner)
+
+
+def _place(text: Text, at: int) -> Location:
+    return Location(text.file or _TPL, *text.line_and_column(at))

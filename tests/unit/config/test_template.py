@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from ci_plugin.config.source import Source
-from ci_plugin.config.template import line_map, render
+from ci_plugin.config.template import render
 from ci_plugin.errors import ConfigError
 from tests.unit.config.sources import source
 
@@ -16,7 +16,7 @@ SECRET = "hunter2-canary"
 
 
 def show(text: str, given: Source | None = None) -> str:
-    return render(text, "werf.yaml", given or source({}))
+    return render(text, "werf.yaml", given or source({})).text
 
 
 def refuse(text: str, given: Source | None = None) -> ConfigError:
@@ -72,8 +72,8 @@ def test_an_author_and_an_address_without_a_password_are_readable() -> None:
 
 def test_a_failure_in_a_shared_template_names_its_file() -> None:
     given = source({".werf/a.tmpl": '\n{{ env "U" }}', ".werf/b.tmpl": "\n\n{{ nope }}"})
-    assert str(refuse('{{ include "a.tmpl" . }}', given).where) == ".werf/b.tmpl:3"
-    assert str(refuse('{{ include "a.tmpl" . }}', source({".werf/a.tmpl": '\n{{ env "U" }}'})).where) == ".werf/a.tmpl:2"
+    assert str(refuse('{{ include "a.tmpl" . }}', given).where) == ".werf/b.tmpl:3:4"
+    assert str(refuse('{{ include "a.tmpl" . }}', source({".werf/a.tmpl": '\n{{ env "U" }}'})).where) == ".werf/a.tmpl:2:4"
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_no_message_holds_the_value_of_a_variable(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["{{" * 1000, "{{(" * 1000, '{{ include "werf.yaml" . }}', "{{ .Files.__class__ }}", "{{ .Nope }}", "{{ fail `x` }}"]
+    "text", ["{{" * 1000, "{{(" * 1000, '{{ include "werf.yaml" . }}', "{{ .Files.__class__ }}", "{{ .Env.x }}", "{{ fail `x` }}"]
 )
 def test_a_template_that_does_not_execute_is_told_with_its_line(text: str) -> None:
     error = refuse("a\n" + text)
@@ -102,12 +102,24 @@ def test_a_template_that_does_not_execute_is_told_with_its_line(text: str) -> No
     assert error.where.line in (1, 2)
 
 
-def test_lines_of_the_rendered_text_lead_back_to_the_template() -> None:
-    text = "a\n{{ range until 3 }}x{{ . }}\n{{ end }}\nb\nc"
-    rendered = show(text)
-    line_of = line_map(text, rendered)
-    assert line_of(rendered.splitlines().index("c") + 1) == 5
-    assert all(1 <= line_of(line) <= 5 for line in range(1, 20))
+def test_each_line_of_the_rendered_text_leads_back_to_where_it_was_written() -> None:
+    text = 'a\n{{ range until 3 }}x{{ . }}\n{{ end }}\nb\n{{ template "t.tmpl" }}\n{{ env "ML" }}\nc'
+    given = source({".werf/t.tmpl": "\nfrom t\n"}, {"ML": "1\n2"})
+    rendered = render(text, "werf.yaml", given)
+    lines = rendered.text.split("\n")
+    assert [(line, str(rendered.place_of(number))) for number, line in enumerate(lines, 1) if line] == [
+        ("a", "werf.yaml:1"),
+        ("x0", "werf.yaml:2"),
+        ("x1", "werf.yaml:2"),
+        ("x2", "werf.yaml:2"),
+        ("b", "werf.yaml:4"),
+        ("from t", ".werf/t.tmpl:2"),
+        ("1", "werf.yaml:6"),
+        ("2", "werf.yaml:6"),
+        ("c", "werf.yaml:7"),
+    ]
+    assert str(rendered.place_of(0)) == "werf.yaml:1"
+    assert str(rendered.place_of(99)) == "werf.yaml:7"
 
 
 def test_plain_configurations_import_no_template_library() -> None:
