@@ -45,6 +45,7 @@ _SCHEMAS: dict[Callable[[Any], object], Schema] = {
     read_integer: {"type": ["integer", "string", "null"]},
     read_text_map: {"type": ["object", "null"], "additionalProperties": SCALAR},
     read_map: {"type": ["object", "null"]},
+    read_maps: {"type": ["array", "null"], "items": {"type": "object"}},
 }
 
 
