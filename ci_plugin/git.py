@@ -144,6 +144,11 @@ class GitTree:
             changed |= {*self._names("ls-files", "--others", "--exclude-standard", "-z")}
         return tuple(sorted(path for path in set(paths) if self._differs(posixpath.normpath(path), changed)))
 
+    def changes(self) -> Sequence[str]:
+        """Every path of the project whose file differs from the commit: changed, removed, or new and not ignored; sorted."""
+        tracked = self._names("diff", "--name-only", "-z", "--relative", *_PLAIN_DIFF, self._commit, "--", ".")
+        return tuple(sorted({*tracked, *self._names("ls-files", "--others", "--exclude-standard", "-z")}))
+
     def remote_name(self) -> str:
         """A name for the project: the last part of origin's address (never its credentials), else the directory's; a valid image name."""
         last = re.split(r"[/:\\]", self.remote_url().rstrip("/"))[-1].removesuffix(".git")

@@ -1,20 +1,27 @@
 """The files of a project a plan reads: the commit's, through git, and the few on disk that were asked for by name.
 
+``WorkingTree`` is the commit with uncommitted changes laid over it, for builds at a desk that nobody else ever sees (ADR 12).
+
 What is asked for by name (``fromArchive``, ``--context-add``) may be uncommitted; its content is an input of the stage signature.
 Links are taken as links; what is neither file nor link nor directory is refused, and so is a path that leaves the project directory.
 """
 
 from __future__ import annotations
 
+import hashlib
+import posixpath
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from ci_plugin.errors import InputError, Location
 from ci_plugin.ports import SourceTree
 from ci_plugin.values.digest import Digest
-from ci_plugin.values.tree import ContextFile, Listing
+from ci_plugin.values.tree import ContextFile, Listing, TreeEntry
 
+_LINK, _SUBMODULE = "120000", "160000"
+_MOST_LINKS = 8
 _NEVER_ADDED = frozenset({".git", ".stagepin"})
 
 
@@ -73,6 +80,90 @@ class DirectoryFiles:
         if parts.is_absolute() or ".." in parts.parts or not above.resolve().is_relative_to(self._directory.resolve()):
             raise _outside(path)
         return place
+
+
+class WorkingTree:
+    """Implements ``ports.SourceTree``: the files of a commit, those in ``changes`` as they are on disk, with git's blob ids of those bytes.
+
+    A file that changes between its listing and its reading is refused: what is built has to be what was planned.
+    """
+
+    def __init__(self, tree: SourceTree, directory: Path, changes: Collection[str]) -> None:
+        self._tree = tree
+        self._directory = directory
+        self._changes = frozenset(path for path in changes if not _NEVER_ADDED.intersection(path.split("/")))
+
+    @property
+    def commit(self) -> str:
+        """The commit the changes lie over."""
+        return self._tree.commit
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """What differs from the commit, sorted."""
+        return tuple(sorted(self._changes))
+
+    @cached_property
+    def _entries(self) -> Mapping[str, TreeEntry]:
+        kept = {entry.path: entry for entry in self._tree.listing() if entry.path not in self._changes or entry.mode == _SUBMODULE}
+        return kept | {entry.path: entry for path in self._changes - kept.keys() if (entry := self._entry(path))}
+
+    def listing(self) -> Listing:
+        """Every file below the project directory, new ones that git does not ignore too."""
+        return Listing.of(self._entries.values())
+
+    def find_file(self, path: str) -> bytes | None:
+        """A file's bytes; a link is followed while it stays in the project."""
+        for _ in range(_MOST_LINKS):
+            path = posixpath.normpath(path)
+            entry = self._entries.get(path)
+            if entry is None or entry.mode == _SUBMODULE:
+                return None
+            data = self.read([entry])[entry.blob]
+            if entry.mode != _LINK:
+                return data
+            path = posixpath.join(posixpath.dirname(path), data.decode("utf-8", "surrogateescape"))
+        return None
+
+    def read(self, entries: Collection[TreeEntry]) -> Mapping[str, bytes]:
+        """Blob id → bytes. Raises InputError for a file that is no longer what was listed, or a submodule."""
+        on_disk = {entry.blob: self._read(entry) for entry in entries if entry.path in self._changes and entry.mode != _SUBMODULE}
+        return {**self._tree.read([entry for entry in entries if entry.blob not in on_disk]), **on_disk}
+
+    def uncommitted(self, paths: Collection[str]) -> Sequence[str]:
+        """Which of these paths differ from the commit."""
+        return self._tree.uncommitted(paths)
+
+    def _read(self, entry: TreeEntry) -> bytes:
+        found = self._on_disk(entry.path)
+        if found is None or self._blob(found[1]) != entry.blob:
+            message = f"expected {entry.path} to stay as it is while it is built, found it changed"
+            raise InputError(message, hint="run the command again", where=Location(entry.path))
+        return found[1]
+
+    def _entry(self, path: str) -> TreeEntry | None:
+        found = self._on_disk(path)
+        return None if found is None else TreeEntry(path, found[0], self._blob(found[1]))
+
+    def _on_disk(self, path: str) -> tuple[str, bytes] | None:
+        """Mode and bytes, or None where no file is there, or another kind, or a directory above it is a link out of the project."""
+        place = self._directory / path
+        if not place.parent.resolve().is_relative_to(self._directory.resolve()):
+            return None
+        try:
+            mode = place.lstat().st_mode
+            if stat.S_ISLNK(mode):
+                return _LINK, str(place.readlink()).encode("utf-8", "surrogateescape")
+            return ("100755" if mode & 0o100 else "100644", place.read_bytes()) if stat.S_ISREG(mode) else None
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            message = f"expected to read {path}, found: {error.strerror}"
+            raise InputError(message, hint="check who may read it, or have git ignore it", where=Location(path)) from None
+
+    def _blob(self, data: bytes) -> str:
+        kind = "sha256" if len(self.commit) == 64 else "sha1"
+        return hashlib.new(kind, b"blob %d\0%b" % (len(data), data), usedforsecurity=False).hexdigest()
 
 
 def _outside(path: str) -> InputError:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from ci_plugin.cli.outputs import as_json, image_references, write_outputs, write_summary
 from ci_plugin.cli.project import ProjectSession
 from ci_plugin.conveyor.plan import list_left_out, make_plan
-from ci_plugin.errors import StageFailed, StagepinError
+from ci_plugin.errors import InputError, StageFailed, StagepinError
 from ci_plugin.pins.pin_file import pin_checksum
 from ci_plugin.ports import OutputSink
 from ci_plugin.records.build_record import BuildRecord, BuiltBy
@@ -29,6 +29,7 @@ class Build:
         self._session = session
         self._adopted = adopted
         self._pins = pins = adopted.pins
+        session.need_committed()
         self._plan = make_plan(session.configuration, pins, session.files, images, session.platforms)
         if left_out := list_left_out(session.configuration, pins):
             session.console.warning(
@@ -68,7 +69,7 @@ class Build:
             storage=session.storage,
             election=election,
             engine=session.engine,
-            source=session.tree,
+            source=session.project_tree,
             directory=session.directory,
             built_by=BuiltBy(scope.text, session.asking.commit),
             output=self._output,
@@ -111,15 +112,34 @@ class Build:
 
     def _record(self, built: Sequence[BuiltImage]) -> int:
         session = self._session
-        record = make_record(built, self._plan, self._pins, session.asking, session.repository, published=session.repository is not None)
+        dirty = self._differs_from_commit()
+        record = make_record(
+            built, self._plan, self._pins, session.asking, session.repository, published=session.repository is not None, dirty=dirty
+        )
         kept = keep_record(record, self._adopted.document, session.asking, session.workspace, session.record_store)
         if kept:
             session.console.event(kept)
         self._tell(record, any(image.seconds for image in built))
         return 0
 
+    def _differs_from_commit(self) -> bool:
+        """Whether the commit alone would have given other images: a changed file that no image reads is no difference."""
+        names = [planned.name for planned in self._plan]
+        try:
+            committed = self._session.committed_project()
+            if committed is None:
+                return False
+            plan = make_plan(committed[0], self._pins, committed[1], names, self._session.platforms)
+        except InputError:
+            return True
+        return {planned.name: planned.signature for planned in plan} != {planned.name: planned.signature for planned in self._plan}
+
     def _tell(self, record: BuildRecord, is_new: bool) -> None:
         session = self._session
+        if record.dirty:
+            session.console.warning(
+                "built with files that differ from the commit; the record says so (dirty), and nothing of it is ever published"
+            )
         rows = [
             (
                 name,

@@ -30,6 +30,7 @@ COMMANDS = {
     "fetch": "bring pin file and build record of a scope into the workspace",
     "drift": "which pinned references moved since, and what that would change",
     "explain": "the inputs of a stage signature, and what changed since a record",
+    "config": "the configuration rendered, listed, or migrated from an older dialect",
     "doctor": "what works here, and why not",
     "demo": "the four hazards without and with stagepin, on a real engine",
 }

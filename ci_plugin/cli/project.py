@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from ci_plugin.cli.options import ProjectOptions, ScopeOptions
+from ci_plugin.cli.uncommitted import find_uncommitted
 from ci_plugin.cli.wiring import ScopedSession, Session
+from ci_plugin.config.context import find_dockerignore
 from ci_plugin.config.model import Configuration, DockerfileImage
+from ci_plugin.config.settings import SETTINGS_FILE
 from ci_plugin.config.source import Source
-from ci_plugin.errors import ConfigError, InputError
+from ci_plugin.errors import ConfigError, InputError, Location
 from ci_plugin.reports.redaction import secrets_of
 from ci_plugin.values.platform import Platform
 
+if TYPE_CHECKING:
+    from ci_plugin.config.giterminism import Giterminism
+    from ci_plugin.ports import SourceTree
+    from ci_plugin.project_files import DirectoryFiles
+
+GITERMINISM_FILE = "werf-giterminism.yaml"
 PREDEFINED_ARGS = frozenset(f"{name}_PROXY" for name in ("HTTP", "HTTPS", "FTP", "NO", "ALL"))
 PREDEFINED_ARGS |= {name.lower() for name in PREDEFINED_ARGS}
 """Build arguments a Dockerfile need not declare (docs.docker.com, "Predefined ARGs")."""
@@ -25,6 +35,9 @@ class ProjectSession(ScopedSession):
     def __init__(self, session: Session, scope: ScopeOptions, project: ProjectOptions) -> None:
         super().__init__(session, scope)
         self.project_options = project
+        self.uncommitted: tuple[str, ...] = ()
+        """Files the configuration was read from that differ from the commit; known once it was read."""
+        self._asked = {SETTINGS_FILE, GITERMINISM_FILE}
 
     @property
     def platforms(self) -> tuple[Platform, ...]:
@@ -32,26 +45,119 @@ class ProjectSession(ScopedSession):
         return self.project_options.platforms or self.settings.platforms
 
     @cached_property
+    def project_tree(self) -> SourceTree:
+        """What is read of the project: the commit; at a desk that keeps everything in its own engine, uncommitted changes over it."""
+        if self.context.is_ci or self.repository is not None:
+            return self.tree
+        changes = self.tree.changes()
+        if not changes:
+            return self.tree
+        from ci_plugin.project_files import WorkingTree
+
+        return WorkingTree(self.tree, self.directory, changes)
+
+    @cached_property
+    def files(self) -> DirectoryFiles:
+        """The project's files as a plan reads them."""
+        return self._files_of(self.project_tree)
+
+    @cached_property
     def source(self) -> Source:
-        """How the configuration reads committed files and the environment."""
-        return Source(
-            find_file=self.tree.find_file,
-            paths=lambda: [entry.path for entry in self.tree.listing()],
-            environment=self.environ,
-            env_name=self.options.env_name,
-            readable_env=self.settings.readable_env,
-            commit=self.tree.commit,
-        )
+        """How the configuration reads the project's files and the environment; what it asks for is remembered."""
+
+        def find_file(path: str) -> bytes | None:
+            self._asked.add(path)
+            return self.project_tree.find_file(path)
+
+        return self._source_of(self.project_tree, find_file)
+
+    @cached_property
+    def rules(self) -> Giterminism | None:
+        """``werf-giterminism.yaml``, or None where the project has none."""
+        data = self.project_tree.find_file(GITERMINISM_FILE)
+        if data is None:
+            return None
+        from ci_plugin.config.giterminism import parse_giterminism
+
+        return parse_giterminism(data)
 
     @cached_property
     def configuration(self) -> Configuration:
-        """Every image. Raises ConfigError."""
+        """Every image. Raises ConfigError; in CI also InputError for a file it is read from that differs from the commit."""
+        configuration = self._load(self.source)
+        self.check_committed(self._asked, configuration)
+        if self.rules is not None:
+            from ci_plugin.config.giterminism import check_from_latest
+
+            check_from_latest(configuration, self.rules)
+        configuration = self._with_build_options(configuration)
+        self._tell_unused([image for image in configuration if isinstance(image, DockerfileImage)])
+        return configuration
+
+    def committed_project(self) -> tuple[Configuration, DirectoryFiles] | None:
+        """Configuration and files of the commit alone, where uncommitted changes lie over them; else None. Raises ConfigError."""
+        if self.project_tree is self.tree:
+            return None
+        configuration = self._load(self._source_of(self.tree, self.tree.find_file))
+        return self._with_build_options(configuration), self._files_of(self.tree)
+
+    def check_committed(self, read: Collection[str], configuration: Configuration | None = None) -> None:
+        """Only the commit is what a pipeline builds: in CI a file that was read and differs from it is an error, elsewhere it is told.
+
+        Raises InputError naming the files.
+        """
+        images = [image for image in configuration or () if isinstance(image, DockerfileImage)]
+        asked = {*read, *(image.dockerfile for image in images)}
+        asked |= {path for image in images for path in find_dockerignore(image.dockerfile, image.context)}
+        self.uncommitted = find_uncommitted(self.tree, self.directory, asked)
+        if not self.uncommitted:
+            return
+        if self.context.is_ci:
+            self._refuse_uncommitted("in this CI job")
+        names, commit = ", ".join(self.uncommitted), self.tree.commit[:12]
+        if self.project_tree is self.tree:
+            self.console.warning(f"{names} differs from the commit {commit}, which is what is used; commit to use yours")
+        else:
+            self.console.event(f"{names} differs from the commit {commit}: yours is used, because nothing here is published")
+
+    def need_committed(self) -> None:
+        """Before anything is published: the files the configuration is read from are those of the commit. Raises InputError."""
+        _ = self.configuration  # what it is read from is known once it was read
+        if self.uncommitted and self.repository is not None:
+            self._refuse_uncommitted(f"in a build for {self.repository}")
+
+    def _refuse_uncommitted(self, where: str) -> None:
+        hint = "commit them (git add, git commit), or take the change back (git checkout); files that a job makes are added by name: "
+        raise InputError(
+            f"expected the files of the commit {self.tree.commit[:12]} {where}, found uncommitted changes to {', '.join(self.uncommitted)}",
+            hint=hint
+            + "--context-add PATH or `contextAddFiles`"
+            + ("" if self.context.is_ci else "; `--repo :local` builds them as they are"),
+            where=Location(self.uncommitted[0]),
+        )
+
+    def _source_of(self, tree: SourceTree, find_file: Callable[[str], bytes | None]) -> Source:
+        readable = self.settings.readable_env
+        return Source(
+            find_file=find_file,
+            paths=lambda: [entry.path for entry in tree.listing()],
+            environment=self.environ,
+            env_name=self.options.env_name,
+            readable_env=readable if readable is not None or self.rules is None else self.rules.readable_env,
+            commit=tree.commit,
+        )
+
+    def _files_of(self, tree: SourceTree) -> DirectoryFiles:
+        from ci_plugin.engine.archives import diff_id_of
+        from ci_plugin.project_files import DirectoryFiles
+
+        return DirectoryFiles(tree, self.directory, diff_id_of)
+
+    def _load(self, source: Source) -> Configuration:
         from ci_plugin.config.load import load_configuration, parse_dockerfile_option
 
         dockerfiles = [parse_dockerfile_option(text) for text in self.project_options.dockerfiles] or self.settings.dockerfiles
-        configuration = load_configuration(self.source, self.tree.remote_name(), config_file=self.options.config, dockerfiles=dockerfiles)
-        self._tell_uncommitted(configuration)
-        return self._with_build_options(configuration)
+        return load_configuration(source, self.tree.remote_name(), config_file=self.options.config, dockerfiles=dockerfiles)
 
     def _with_build_options(self, configuration: Configuration) -> Configuration:
         options = self.project_options
@@ -68,11 +174,13 @@ class ProjectSession(ScopedSession):
             for image in configuration.images
             if isinstance(image, DockerfileImage)
         ]
-        self._tell_unused(images, given)
         return Configuration.of(configuration.project, configuration.dialect, configuration.file, images)
 
-    def _tell_unused(self, images: Sequence[DockerfileImage], given: Mapping[str, str]) -> None:
+    def _tell_unused(self, images: Sequence[DockerfileImage]) -> None:
         """A name that no Dockerfile declares is most likely a slip; the builder would pass over it as well."""
+        given = dict(self._build_arg(text) for text in self.project_options.build_args)
+        if not given:
+            return
         from ci_plugin.config.references import load_dockerfile
 
         declared = {name for image in images for name, _ in load_dockerfile(image, self.source).build_arg_values(image.target, given)}
@@ -92,12 +200,3 @@ class ProjectSession(ScopedSession):
         for secret in secrets_of({name: value}):
             self.redactor.add(secret)
         return name, value
-
-    def _tell_uncommitted(self, configuration: Configuration) -> None:
-        """Only the commit is read: whoever edits a file and does not commit it should hear that it was not used."""
-        read = {configuration.file, *(image.dockerfile for image in configuration.images if isinstance(image, DockerfileImage))}
-        changed = self.tree.uncommitted([path for path in read if path])
-        if changed:
-            self.console.warning(
-                f"{', '.join(changed)} differs from the commit {self.tree.commit[:12]}, which is what is used; commit to use yours"
-            )

@@ -92,6 +92,8 @@ class BuildRecord:
     complete: bool
     published: bool
     images: Mapping[str, ImageRecord]
+    dirty: bool = False
+    """Whether uncommitted files went into the images; such a record is never published."""
 
     def select(self, names: Iterable[str], where: Location) -> Mapping[str, ImageRecord]:
         """The named images, or all of a complete record; at least one.

@@ -28,7 +28,7 @@ def record_checksum(record: BuildRecord) -> str:
 def parse_record_file(data: bytes, file: str) -> BuildRecord:
     """The build record in these bytes; ``file`` names them in errors. Raises DocumentError with the path of what is wrong."""
     top = open_sealed(data, file, SCHEMA_VERSION)
-    top.only("schemaVersion", "scope", "pipeline", "commit", "repo", "pins", "complete", "published", "images", "checksum")
+    top.only("schemaVersion", "scope", "pipeline", "commit", "repo", "pins", "complete", "published", "dirty", "images", "checksum")
     return BuildRecord(
         scope=top["scope"].parse(Scope),
         pipeline=parse_pipeline(top["pipeline"]),
@@ -38,7 +38,17 @@ def parse_record_file(data: bytes, file: str) -> BuildRecord:
         complete=top["complete"].boolean(),
         published=top["published"].boolean(),
         images={name: _parse_image(node) for name, node in top["images"].members().items()},
+        dirty=_parse_dirty(top),
     )
+
+
+def _parse_dirty(top: Node) -> bool:
+    """Absent where everything was committed, so that such a record is byte for byte what it was before there was the key (ADR 12)."""
+    if "dirty" not in top.members():
+        return False
+    if not top["dirty"].boolean() or top["published"].boolean():
+        raise top["dirty"].error("true, in a record that is not published")
+    return True
 
 
 def _body(record: BuildRecord) -> dict[str, object]:
@@ -52,6 +62,7 @@ def _body(record: BuildRecord) -> dict[str, object]:
         "complete": record.complete,
         "published": record.published,
         "images": {name: _image_body(image) for name, image in record.images.items()},
+        **({"dirty": True} if record.dirty else {}),
     }
 
 

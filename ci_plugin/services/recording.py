@@ -21,9 +21,16 @@ from ci_plugin.values.reference import Repository
 
 
 def make_record(
-    built: Iterable[BuiltImage], plan: Plan, pins: PinSet, asking: Asking, repository: Repository | None, *, published: bool
+    built: Iterable[BuiltImage],
+    plan: Plan,
+    pins: PinSet,
+    asking: Asking,
+    repository: Repository | None,
+    *,
+    published: bool,
+    dirty: bool = False,
 ) -> BuildRecord:
-    """The record of these images; complete when the plan left nothing out."""
+    """The record of these images; complete when the plan left nothing out; ``dirty`` when the commit alone would have given others."""
     images = {image.planned.name: _image(image, repository) for image in built if image.planned.is_deployable}
     return BuildRecord(
         scope=asking.key.scope,
@@ -34,6 +41,7 @@ def make_record(
         complete=plan.is_complete,
         published=published,
         images=images,
+        dirty=dirty,
     )
 
 

@@ -1,0 +1,38 @@
+"""Which of the files that were read differ from the commit (ADR 12). A changed file that nobody reads is nobody's concern."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+from ci_plugin.ports import SourceTree
+from ci_plugin.values.tree import TreeEntry
+
+_LINK = "120000"
+_TEMPLATES = ".werf"
+
+
+def find_uncommitted(tree: SourceTree, directory: Path, asked: Collection[str]) -> tuple[str, ...]:
+    """Of these paths, and of what links among them name: changed, removed, or there and not committed; sorted.
+
+    Templates count together: one that is not committed is found by nobody who reads the commit. ``.stagepin/`` never counts.
+    """
+    committed = {entry.path: entry for entry in tree.listing()}
+    wanted = {path for path in map(posixpath.normpath, asked) if not path.startswith(("/", "../")) and path != ".."}
+    wanted |= {*_targets(tree, [committed[path] for path in wanted & committed.keys() if committed[path].mode == _LINK])}
+    changed = {*tree.uncommitted([path for path in wanted if path in committed])}
+    new = {path for path in wanted - committed.keys() if (directory / path).is_file()}
+    if any(path.startswith(f"{_TEMPLATES}/") for path in wanted):
+        new |= {path for path in _templates(directory) if path not in committed}
+    return tuple(sorted(path for path in changed | new if not path.startswith(".stagepin/")))
+
+
+def _targets(tree: SourceTree, links: Iterable[TreeEntry]) -> Iterator[str]:
+    for link in links:
+        target = tree.read([link])[link.blob].decode("utf-8", "surrogateescape")
+        yield posixpath.normpath(posixpath.join(posixpath.dirname(link.path), target))
+
+
+def _templates(directory: Path) -> Iterator[str]:
+    return (file.relative_to(directory).as_posix() for file in (directory / _TEMPLATES).rglob("*.tmpl") if file.is_file())
