@@ -108,7 +108,7 @@ def _read_dockerignore(image: DockerfileImage, files: BuildFiles) -> tuple[str |
         data = files.find_file(path)
         if data is not None:
             text = data.decode("utf-8", "surrogateescape")
-            return text, parse_dockerignore(text)
+            return text, parse_dockerignore(text, path)
     return None, Dockerignore()
 
 
