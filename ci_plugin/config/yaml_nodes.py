@@ -88,7 +88,7 @@ def parse_documents(text: str, file: str, line_of: LineMap | None = None, proble
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = place.at(mark) if mark else Location(file)
-        raise ConfigError(f"expected YAML, found: {error.problem or error.context}", hint=_hint(str(error.problem)), where=where) from None
+        raise ConfigError(f"expected YAML, found: {error.problem or error.context}", hint=_hint(text, mark), where=where) from None
     except yaml.YAMLError as error:
         message = f"expected YAML, found a character it does not allow ({getattr(error, 'reason', 'unreadable')})"
         raise ConfigError(message, hint="remove control characters", where=_bad_place(text, error, place)) from None
@@ -97,8 +97,9 @@ def parse_documents(text: str, file: str, line_of: LineMap | None = None, proble
     return tuple(node for node in documents if not (isinstance(node, ScalarNode) and node.is_null))
 
 
-def _hint(problem: str) -> str:
-    if "\\t" in problem or "tab character" in problem:
+def _hint(text: str, mark: Event) -> str:
+    line = "".join(text.split("\n")[mark.line : mark.line + 1]) if mark else ""
+    if "\t" in line[: len(line) - len(line.lstrip())]:
         return "indent with spaces, not with tabs"
     return "check the indentation and the quotes of this line; a value with `: ` or ` #` needs quotes"
 
