@@ -90,6 +90,8 @@ class ProjectSession(ScopedSession):
             from ci_plugin.config.giterminism import check_from_latest
 
             check_from_latest(configuration, self.rules)
+        for notice in configuration.notices:
+            self.console.event(notice)
         configuration = self._with_build_options(configuration)
         self._tell_unused([image for image in configuration if isinstance(image, DockerfileImage)])
         return configuration
