@@ -212,10 +212,8 @@ def _drift(configuration: Configuration) -> Iterator[Remark]:
                 yield Remark("drift", what, image.location)
         elif isinstance(image.base, ExternalBase) and image.base.reference.digest is None:
             base = image.base
-            how = (
-                "follows the registry, pinned once per pipeline" if base.from_latest else "frozen at the first build (add fromLatest: true)"
-            )
-            yield Remark("drift", f"image {image.name}: {base.reference} can move; the base is {how}", base.location)
+            how = "pinned once per pipeline" if base.from_latest else "frozen at the first build (add fromLatest: true)"
+            yield Remark("drift", f"image {image.name}: {base.reference} can move: {how}", base.location)
 
 
 def _prove(source: Source, project: str, before: Configuration, migration: Migration) -> None:
