@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from ci_plugin.config.dockerfile import Dockerfile, DockerfileReference, parse_dockerfile
+from ci_plugin.config.dockerfile_expand import NotKnown, expand
 from ci_plugin.errors import ConfigError
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.reference import Reference
 from tests.unit.config.sources import snippet
 
 DIGEST = Digest.of(b"base")
+EXPANSIONS: dict[str, Any] = json.loads((Path(__file__).parents[2] / "data" / "config" / "expansions.json").read_text())
+"""Texts, what BuildKit's own ``shell`` package made of them (null: refused), and which of their variables it had no value for."""
 
 
 def parse(text: str) -> Dockerfile:
@@ -95,7 +103,179 @@ def test_variables_of_from_are_expanded_with_defaults_and_build_arguments(text: 
         assert [item.reference.spelling for item in parse(text).references(None, build_args)] == [reference]
 
 
+@pytest.mark.parametrize("row", EXPANSIONS["texts"], ids=lambda row: row["escape"] + " " + row["text"])
+def test_variables_are_expanded_as_buildkits_own_package_does(row: dict[str, Any]) -> None:
+    try:
+        found = expand(row["text"], EXPANSIONS["values"].get, row["escape"])
+    except NotKnown as error:
+        is_unset_on_purpose = bool(row["unset"]) and error.reason.endswith(" is not set")
+        assert row["result"] is None or is_unset_on_purpose, error.reason
+    else:
+        assert found == row["result"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("FROM a:${BUILDARCH:-x}", "BUILDARCH is set by the builder, and stagepin was not told it"),
+        ("ARG P=$BUILDARCH\nFROM a:${P-x}", "BUILDARCH is set by the builder, and stagepin was not told it"),
+        ("ARG V=1$U\nFROM a:${V:-2}", "U is not set"),
+        ("ARG TARGETARCH=amd64\nFROM a:$TARGETARCH", "the file says TARGETARCH=amd64 and the build TARGETARCH=arm64"),
+        ("FROM --platform=$NOPE a", "NOPE is not set"),
+        ("ARG P=\nFROM --platform=$P a", "--platform=$P is empty"),
+        ("ARG A=" + "x" * 50 + "\n" + "ARG A=$A$A\n" * 40 + "FROM a:$A", "it grows beyond 65536 characters"),
+        ("FROM a:" + "${X:-" * 60 + "1" + "}" * 60, "it nests too deep"),
+        (
+            "ARG V=" + "a" * 2000 + "\nFROM ${V%%" + "*a" * 2000 + "b}",
+            "stagepin does not compute a pattern of 4001 characters over a value of 2000",
+        ),
+    ],
+)
+def test_what_a_from_means_is_never_guessed(text: str, reason: str) -> None:
+    _, unresolved = parse(text).find_references(None, {"TARGETARCH": "arm64", "TARGETPLATFORM": "linux/arm64"})
+    assert [reason in item.reason for item in unresolved] == [True], unresolved
+
+
+@pytest.mark.parametrize(
+    "first", ["", "ARG BUILDPLATFORM\n", "ARG P=$BUILDPLATFORM\n", "ARG P=${BUILDPLATFORM}\n", "ARG P=${BUILDPLATFORM:-linux/amd64}\n"]
+)
+@pytest.mark.parametrize("platform", ["$BUILDPLATFORM", "${BUILDPLATFORM:-linux/arm64}", "linux/$BUILDARCH", "$P"])
+def test_the_engines_own_platform_is_known_by_whatever_way_it_comes(first: str, platform: str) -> None:
+    found, unresolved = parse(f"{first}FROM --platform={platform} a").find_references()
+    if "ARG P" not in first and platform == "$P":
+        assert "P is not set" in unresolved[0].reason
+    else:
+        assert [(item.by_build_platform, item.platform) for item in found] == [(True, None)]
+
+
+def test_a_platform_that_is_said_is_no_longer_the_engines_own() -> None:
+    text = "ARG BUILDPLATFORM=linux/arm64\nFROM --platform=$BUILDPLATFORM a"
+    assert [(item.by_build_platform, item.platform) for item in parse(text).references()] == [(False, "linux/arm64")]
+    assert [item.platform for item in parse("FROM --platform=$BUILDPLATFORM a").references(None, {"BUILDPLATFORM": "x/y"})] == ["x/y"]
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "told_as"),
+    [
+        ("FROM a-$TARGETSTAGE AS x\nFROM x AS y", "X", "a-X"),
+        ("FROM a-$TARGETSTAGE AS x", None, "a-x"),
+        ("FROM a-$TARGETSTAGE", None, "a-default"),
+    ],
+)
+def test_the_name_of_the_target_may_choose_an_image(text: str, target: str | None, told_as: str) -> None:
+    if told_as != told_as.lower():
+        assert "expected a repository of lower-case letters" in refuse(text, target)
+    else:
+        assert told(text, target) == [f"from docker.io/library/{told_as}:latest 1"]
+
+
+STAGES = {
+    "a stage that looks like an image": ("FROM a AS nginx\nFROM b\nCOPY --from=nginx x y", ["a", "b"]),
+    "an image that has a tag is none": ("FROM a AS nginx\nFROM b\nCOPY --from=nginx:1 x y", ["b", "nginx"]),
+    "a stage by other letters": ("FROM a AS Build\nFROM b\nCOPY --from=bUILD x y", ["a", "b"]),
+    "the last of two of one name": ("FROM a AS x\nFROM b AS x\nFROM x", ["b"]),
+    "a FROM means what stands above it": ("FROM alpine AS debian\nFROM debian AS alpine\nFROM alpine", ["alpine"]),
+    "a FROM of its own name": ("FROM alpine AS alpine", ["alpine"]),
+    "a number": ("FROM a\nFROM b\nCOPY --from=0 x y", ["a", "b"]),
+    "a FROM of a number is an image": ("FROM a\nFROM 0", ["0"]),
+    "a mount of a stage": ("FROM a AS s\nFROM b\nRUN --mount=type=cache,from=S,target=/x y", ["a", "b"]),
+    "scratch": ("FROM scratch\nCOPY --from=scratch x y\nRUN --mount=from=scratch,target=/x y", []),
+    "a stage called scratch": ("FROM a AS scratch\nFROM scratch", ["a"]),
+    "a mount in quotes of the list": ('FROM b\nRUN --mount=type=bind,\\"from=a\\",target=/x y', ["a", "b"]),
+    "the last from of a mount": ("FROM b\nRUN --mount=from=x,From=a y", ["a", "b"]),
+    "flags after other flags": ("FROM b\nCOPY --link --chown=1:2 --from=a --exclude=*.md --parents x y", ["a", "b"]),
+    "no flag behind the words": ("FROM b\nCOPY x --from=a y", ["b"]),
+    "here-documents, several in one line": (
+        "FROM b\nRUN <<A cat <<-'B B' <<\"C\"\nFROM x\nA\n\tFROM y\n\tB B\nFROM z\nC\nCOPY --from=a x y",
+        ["a", "b"],
+    ),
+    "a here-document after a blank": ("FROM b\nRUN cat << E\nFROM x\nE\n", ["b"]),
+    "a shift is no here-document": ("FROM b\nRUN echo $((1 << 2))\nCOPY --from=a x y", ["a", "b"]),
+    "comments and empty lines in a continuation": ("FROM \\\n# FROM x\n\n  b \\\n  # c\n AS y", ["b"]),
+    "a backtick as escape": ("# escape=`\nFROM `\n b\nRUN x \\\nCOPY --from=a x y", ["a", "b"]),
+    "no escape below #!": ("#!/x\n# escape=`\nFROM \\\n b", ["b"]),
+    "ONBUILD": ("FROM b\nONBUILD COPY --from=a x y\nONBUILD RUN --mount=from=c x\nONBUILD RUN FROM d", ["a", "b", "c"]),
+    "a mark and CRLF": ("\ufeffFROM b\r\nCOPY \\\r\n --from=a x y\r\n", ["a", "b"]),
+    "letters of any case": ("from b as X\ncopy --from=a x y\nrun --mount=from=c x", ["a", "b", "c"]),
+}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_stages_and_images_are_told_apart(name: str) -> None:
+    text, names = STAGES[name]
+    assert sorted(item.reference.repository.path.removeprefix("library/") for item in parse(text).references()) == names
+
+
+SYNTAXES = {
+    "the first line": ("# syntax=a/b:1\nFROM x", ["docker.io/a/b:1"]),
+    "options after it": ("# syntax = a/b:1 c=d\nFROM x", ["docker.io/a/b:1"]),
+    "below #!": ("#!/usr/bin/env x\n#syntax=a/b:1\nFROM x", ["docker.io/a/b:1"]),
+    "below another directive": ("# escape=`\n# check=skip=all\n# SYNTAX=a/b:1\nFROM x", ["docker.io/a/b:1"]),
+    "behind a mark, with CRLF": ("\ufeff# syntax=a/b:1\r\nFROM x", ["docker.io/a/b:1"]),
+    "too late: a comment": ("# c\n# syntax=a/b:1\nFROM x", []),
+    "too late: an empty line": ("\n# syntax=a/b:1\nFROM x", []),
+    "too late: a directive nobody knows": ("# a=b\n# syntax=a/b:1\nFROM x", []),
+    "indented": (" # syntax=a/b:1\nFROM x", []),
+    "two slashes in a Dockerfile": ("# c\n// syntax=a\n", None),
+}
+
+
+@pytest.mark.parametrize("name", SYNTAXES)
+def test_the_image_of_the_syntax_is_found_where_buildkit_finds_it(name: str) -> None:
+    text, references = SYNTAXES[name]
+    if references is None:
+        assert "expected a Dockerfile instruction, found '// syntax=a'" in refuse(text)
+    else:
+        assert [str(item.reference) for item in parse(text).references() if item.kind == "syntax"] == references
+
+
+def test_a_build_argument_may_name_the_image_of_the_syntax() -> None:
+    found = parse("# syntax=a/b:1\nFROM x").references(None, {"BUILDKIT_SYNTAX": "c/d:2 option"})
+    assert [str(item.reference) for item in found if item.kind == "syntax"] == ["docker.io/c/d:2"]
+    found = parse("# syntax=a/b:1\nFROM x").references(None, {"BUILDKIT_SYNTAX": "dockerfile.v0"})
+    assert [item.kind for item in found] == ["from"]
+    assert "expected a repository of lower-case" in refuse("FROM x", BUILDKIT_SYNTAX="A")
+
+
 BAD = {
+    "a text for another frontend": (
+        "//syntax=me/mine\nwhatever",
+        "Dockerfile:1: expected a Dockerfile, found a text for the build frontend 'me/mine'",
+        "# syntax=",
+    ),
+    "JSON for another frontend": (' {"syntax": "me/mine", "x": 1}', "found a text for the build frontend 'me/mine'", "# syntax="),
+    "a syntax without an image": ("# syntax= \nFROM a", "Dockerfile:1: expected a value after `# syntax=`, found none", "remove the line"),
+    "two syntaxes": ("# syntax=a\n# syntax=b\nFROM a", "Dockerfile:2: expected one `# syntax=` line, found another", "remove one"),
+    "ONBUILD FROM": (
+        "FROM a\nONBUILD FROM b",
+        "Dockerfile:2: expected an instruction after ONBUILD that may be a trigger, found FROM",
+        "may not",
+    ),
+    "ONBUILD of ONBUILD": ("FROM a\n" + "ONBUILD " * 100_000, "found ONBUILD", "may not"),
+    "ONBUILD of nothing known": (
+        "FROM a\nONBUILD CPOY a b",
+        "Dockerfile:2: expected a Dockerfile instruction, found 'CPOY a b'",
+        "did you mean COPY?",
+    ),
+    "a mount by number": (
+        "FROM a\nFROM b\nRUN --mount=from=0 x",
+        "found the number 0: the builder would take it for an image",
+        "name the stage",
+    ),
+    "a stage below": (
+        "FROM a\nCOPY --from=x p q\nFROM b AS x\nFROM 0\nCOPY --from=0 p q",
+        "found 'x', a stage that does not end above",
+        "move",
+    ),
+    "the stage itself": (
+        "FROM a AS x\nCOPY --from=x p q",
+        "Dockerfile:2: expected a stage above or an image, found 'x', a stage that does not",
+        "move",
+    ),
+    "two flags of one name": ("FROM a\nCOPY --from=x --from=y p q", "Dockerfile:2: expected one --from in COPY, found 2", "keep one"),
+    "two platforms": ("FROM --platform=a/b --platform=a/b x", "Dockerfile:1: expected one --platform in FROM, found 2", "keep one"),
+    "a quote in a mount": ('FROM a\nRUN --mount=\\"from=b x', "Dockerfile:2: expected --mount=key=value", "leave the quotes out"),
+    "too many stages": ("FROM a\n" * 1001, "Dockerfile:1001: expected at most 1000 stages, found 1001", "right file"),
     "no FROM": ("# nothing\n", "Dockerfile:1: expected a FROM, found none", "begin with FROM"),
     "an instruction before FROM": ("RUN x\nFROM a", "Dockerfile:1: expected ARG or FROM first, found RUN", "below"),
     "an unknown instruction": ("FROM a\nRUNN x", "Dockerfile:2: expected a Dockerfile instruction, found 'RUNN x'", "did you mean RUN?"),
@@ -256,3 +436,43 @@ def test_what_only_buildkit_builds_is_told(body: str, reason: str) -> None:
 
 def test_a_plain_dockerfile_needs_no_buildkit() -> None:
     assert parse("FROM a\nCOPY --from=b --chown=1 c d\nRUN x\n").needs_buildkit is None
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "spelling", "is_held"),
+    [
+        ("ADD https://example.com/x.tgz /d", "url", "https://example.com/x.tgz", False),
+        ("ADD --checksum=sha256:aa https://example.com/x.tgz /d", "url", "https://example.com/x.tgz", True),
+        ("ADD https://example.com/x$V.tgz /d", "url", "https://example.com/x$V.tgz", False),
+        ("ADD https://me:pw@example.com/x /d", "url", "https://example.com/x", False),
+        ("ADD https://example.com/r.git#main /d", "git", "https://example.com/r.git#main", False),
+        (f"ADD https://example.com/r.git#{'a' * 40}:sub /d", "git", f"https://example.com/r.git#{'a' * 40}:sub", True),
+        (f"ADD git@example.com:r.git?commit={'a' * 40} /d", "git", f"git@example.com:r.git?commit={'a' * 40}", True),
+        ("ADD git@example.com:r.git /d", "git", "git@example.com:r.git", False),
+        ("ADD git://example.com/r /d", "git", "git://example.com/r", False),
+    ],
+)
+def test_what_add_takes_from_elsewhere_is_named(body: str, kind: str, spelling: str, is_held: bool) -> None:
+    (found,) = parse(f"FROM a\n{body}\n").remote_sources()
+    assert (found.kind, found.spelling, found.is_held, found.location.line) == (kind, spelling, is_held, 2)
+    assert (found.reason == "") is is_held
+    assert re.search(r"--checksum=|write the commit", found.hint)
+    assert parse(f"FROM a\n{body}\n").context_use().patterns == ()
+
+
+def test_a_directory_that_is_called_like_a_repository_is_a_path_of_the_context() -> None:
+    dockerfile = parse("FROM a\nADD vendor/r.git x@y /d\n")
+    assert dockerfile.remote_sources() == ()
+    assert dockerfile.context_use().patterns == ("vendor/r.git", "x@y")
+
+
+def test_what_the_builder_sets_by_itself_needs_buildkit_where_a_stage_asks_for_it() -> None:
+    assert parse("FROM a\nARG TARGETARCH\n").needs_buildkit == "Dockerfile:2: ARG TARGETARCH, which the classic builder does not set"
+    assert parse("FROM a\nARG OTHER\n").needs_buildkit is None
+
+
+def test_a_platform_argument_with_a_default_of_its_own_bounds_no_context() -> None:
+    text = "FROM scratch\nARG TARGETARCH=amd64\nCOPY $TARGETARCH /x\n"
+    assert parse(text).context_use(None, {"TARGETARCH": "amd64"}).patterns == ("amd64",)
+    assert "TARGETARCH is set from a variable the file does not know" in parse(text).context_use(None, {"TARGETARCH": "arm64"}).reason
+    assert parse("FROM scratch\nARG BUILDARCH\nCOPY ${BUILDARCH:-x} /x\n").context_use().whole
