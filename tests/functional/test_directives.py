@@ -1,4 +1,4 @@
-"""A configuration with directives that are not built yet can be pinned, watched and examined; a plan or build refuses exactly those images."""
+"""Directives that are not built yet: pin, drift and doctor work on such a file; a plan or build refuses exactly the images that have them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_every_reference_is_pinned_also_that_of_an_import_and_for_every_platform
 def test_what_concerns_other_commands_is_said_once_by_a_run(full: Project) -> None:
     ran = full.pipeline().job().must("pin")
     assert ran.err.count("`deploy` is not read (werf.yaml:3:1): it concerns deploying") == 1
-    assert ran.err.count("`cleanup` is not read (werf.yaml:4:1): it concerns cleaning up") == 1
+    assert ran.err.count("`cleanup` is not read (werf.yaml:4:1): it concerns cleaning up registries") == 1
 
 
 @pytest.mark.parametrize("command", ["plan", "build", "explain"])
@@ -58,7 +58,7 @@ def test_an_image_with_directives_that_are_not_built_is_refused_with_all_of_them
     ran = job.run(command, "full")
     assert ran.code == 2, ran.text
     found = "`mount` (werf.yaml:24:9), `git` (werf.yaml:14:3), `import` (werf.yaml:18:3), `import` (werf.yaml:21:3), "
-    found += "`secrets` (werf.yaml:25:12), `network` (werf.yaml:26:1)"
+    found += "`secrets` (werf.yaml:25:11), `network` (werf.yaml:26:1)"
     message = f"error: expected images that this version builds, found 6 directives of image 'full' that it only reads: {found}\n"
     assert message in ran.err
     assert "\n  at: werf.yaml:24:9\n" in ran.err

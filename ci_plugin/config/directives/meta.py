@@ -41,7 +41,7 @@ STAGED = Key("staged", read_flag, "How werf caches Dockerfiles; it changes nothi
 BUILD = mapping("build", Table.of((CACHE_VERSION, PLATFORM, STAGED, GLOBAL_IMAGE_SPEC), ignored=("sbom",)), "What holds for every image")
 IGNORED = {
     "deploy": "it concerns deploying, which your deploy tool does with what `stagepin verify` proves",
-    "cleanup": "it concerns cleaning up, which has its own command and rules: `stagepin cleanup`",
+    "cleanup": "it concerns cleaning up registries, and nothing that is built or deployed",
     "gitWorktree": "it concerns fetching history, and stagepin needs only the commit, also in a shallow clone",
     "helm": "it concerns deploying, which your deploy tool does with what `stagepin verify` proves",
 }
