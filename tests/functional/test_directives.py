@@ -1,4 +1,4 @@
-"""Directives that are not built yet: pin, drift and doctor work on such a file; a plan or build refuses exactly the images that have them."""
+"""Directives that are not built yet: pin, drift and doctor work on such a file; a plan or build refuses exactly the images with them."""
 
 from __future__ import annotations
 

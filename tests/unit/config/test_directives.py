@@ -118,10 +118,10 @@ def test_an_import_from_a_registry_is_told_by_its_tag_or_digest() -> None:
 def test_mounts_of_every_kind() -> None:
     assert stapel(DAPP, "base").mounts == (
         Mount(MountKind.TMP_DIR, "/var/cache/apt", Location("dappfile.yml", 20, 3)),
-        Mount(MountKind.BUILD_DIR, "/root/.cache", Location("dappfile.yml", 22, 3)),
+        Mount(MountKind.BUILD_DIR, "/var/cache/builds", Location("dappfile.yml", 22, 3)),
     )
     path = stapel(WERF_10, "builder").mounts[1]
-    assert (path.kind, path.path, path.to) == (MountKind.PATH, "~/.cache/go-build", "/root/.cache/go-build")
+    assert (path.kind, path.path, path.to) == (MountKind.PATH, "~/.cache/go-build", "/var/cache/builds/go-build")
 
 
 def test_dependencies_hand_facts_about_an_image_to_stages_and_to_build_arguments() -> None:
