@@ -35,8 +35,8 @@ class Source:
     """Environment names a template may read; None: all that do not look like a secret."""
 
     commit: str = ""
-    commit_date: int = 0
-    """When the commit was made, seconds since 1970."""
+    commit_date: Callable[[], int] = lambda: 0
+    """When the commit was made, seconds since 1970; asked for by templates only."""
 
 
 def decode(data: bytes, file: str) -> str:

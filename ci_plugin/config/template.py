@@ -19,8 +19,9 @@ from types import MappingProxyType
 
 from ci_plugin.config.context import match_any
 from ci_plugin.config.source import Source, decode
-from ci_plugin.config.template_engine import Origin, Run, SyntaxRefused, Text
+from ci_plugin.config.template_engine import add_template
 from ci_plugin.config.template_functions import Function, Functions, checked
+from ci_plugin.config.template_run import Origin, Run, SyntaxRefused, Text
 from ci_plugin.config.template_values import Budget, Refused, StringMap, at_most, formatted
 from ci_plugin.config.template_yaml import from_yaml, to_yaml
 from ci_plugin.errors import ConfigError, Location
@@ -63,8 +64,8 @@ def render(text: str, file: str, source: Source, data: Mapping[str, object] = _N
     run = Run(Functions(_own_functions(environment)))
     try:
         for path, shared in _shared_templates(source).items():
-            run.add(Text(path.removeprefix(TEMPLATES), path, shared))
-        run.add(Text(_MAIN, file, text))
+            add_template(run, Text(path.removeprefix(TEMPLATES), path, shared))
+        add_template(run, Text(_MAIN, file, text))
         parts = run.render_parts(_MAIN, {**data, **_data(source, run.budget)})
     except Refused as refused:
         raise _told(refused, run, file, environment) from None
@@ -101,8 +102,9 @@ def _shared_templates(source: Source) -> dict[str, str]:
 
 def _data(source: Source, budget: Budget) -> dict[str, object]:
     """What dot is: https://werf.io/docs/v2/reference/werf_yaml_template_engine.html."""
-    date = datetime.fromtimestamp(source.commit_date, UTC)
-    dates = StringMap(Human=f"{date:%Y-%m-%d %H:%M:%S} +0000 UTC", Unix=str(source.commit_date))
+    seconds = source.commit_date()
+    date = datetime.fromtimestamp(seconds, UTC)
+    dates = StringMap(Human=f"{date:%Y-%m-%d %H:%M:%S} +0000 UTC", Unix=str(seconds))
     return {"Env": source.env_name, "Files": _Files(source, budget), "Commit": {"Hash": source.commit, "Date": dates}}
 
 
@@ -247,7 +249,7 @@ def _tpl(run: Run, arguments: list[object]) -> object:
     known = run.templates.get(name)
     if known is None or known[0].text != text:
         run.budget.charge(50 + 4 * len(text))
-        run.add(Text(name, None, text))
+        add_template(run, Text(name, None, text))
     return run.render(name, dot)
 
 
@@ -265,8 +267,9 @@ def _from_yaml(run: Run, arguments: list[object]) -> object:
 
 def _told(refused: Refused, run: Run, file: str, environment: _Environment) -> ConfigError:
     """The error with the innermost place in a file, and the way there."""
-    at = (refused.text, refused.at) if isinstance(refused, SyntaxRefused) else (run.text, run.at)
-    places = [_place(*place) for place in (*run.chain[1:], at)]
+    ran = [(run.text, run.at)] if run.chain else []
+    parsed = [(refused.text, refused.at)] if isinstance(refused, SyntaxRefused) else []
+    places = [_place(*place) for place in (*run.chain[1:], *ran, *parsed)]
     message, hint = environment.without_values(refused.message), environment.without_values(refused.hint)
     if len(places) > 1:
         message += f" (by way of {' > '.join(map(str, places))})"

@@ -18,8 +18,8 @@ from gotpl.funcs.sprig.strings import split, splitn
 from gotpl.runtime.results import unwrap_function_result
 
 from ci_plugin.config.template_costs import charge_arguments, charge_result, words
-from ci_plugin.config.template_engine import Run
 from ci_plugin.config.template_regex import REGEX, call_regex
+from ci_plugin.config.template_run import Run
 from ci_plugin.config.template_values import BUILTINS, Refused, StringMap, formatted, kind_of
 
 Function = Callable[[Run, list[object]], object]

@@ -34,7 +34,7 @@ def ours(snippet: Snippet) -> dict[str, str]:
         snippet.get("env", {}),
         "production",
         commit="c" * 40,
-        commit_date=DATE,
+        commit_date=lambda: DATE,
     )
     try:
         return {"output": render(snippet["template"], "werf.yaml", source, snippet.get("data", {})).text}

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from ci_plugin.config.source import Source
 from ci_plugin.config.template import render
+from ci_plugin.config.template_costs import words
 from ci_plugin.errors import ConfigError
 from tests.unit.config.sources import source
 
@@ -131,3 +136,178 @@ def test_plain_configurations_import_no_template_library() -> None:
         "assert 'gotpl' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_function_that_is_not_the_same_everywhere_is_refused_by_name() -> None:
+    for name in words("now ago date htmlDate toDate dateModify unixEpoch randAlpha randInt uuidv4 shuffle genPrivateKey genCA bcrypt"):
+        error = refuse(f"a\n{{{{ {name} }}}}")
+        assert error.message == f"expected a template that gives one text for one commit, found `{name}`"
+        assert error.hint == 'hand the value in through a variable: {{ env "NAME" }}'
+        assert str(error.where) == "werf.yaml:2:4"
+    assert "found `getHostByName`" in refuse('{{ getHostByName "localhost" }}').message
+    assert "found `expandenv`" in refuse('{{ expandenv "$HOME" }}').message
+
+
+def test_dates_are_shown_in_a_named_time_zone_only() -> None:
+    assert show('{{ dateInZone "2006-01-02 15:04" 1767323045 "Asia/Tokyo" }}') == "2026-01-02 12:04"
+    assert "the machine's own" in refuse('{{ dateInZone "2006" 1 "Local" }}').message
+    assert "found a string" in refuse('{{ dateInZone "2006" "1" "UTC" }}').message
+
+
+def test_what_goes_by_the_order_of_a_map_goes_by_its_keys() -> None:
+    assert show('{{ $d := dict "b" 1 "a" 2 }}{{ keys $d }} {{ values $d }} {{ range $k, $_ := $d }}{{ $k }}{{ end }}') == "[a b] [2 1] ab"
+
+
+def test_the_commit_has_a_date() -> None:
+    given = replace(source({}), commit_date=lambda: 1767323045)
+    assert show("{{ .Commit.Date.Human }}|{{ .Commit.Date.Unix }}", given) == "2026-01-02 03:04:05 +0000 UTC|1767323045"
+
+
+def test_the_names_a_template_read_are_told_and_no_value_is() -> None:
+    given = source({".werf/a.tmpl": '{{ env "A" "d" }}'}, {"B": SECRET})
+    rendered = render('{{ include "a.tmpl" . }}{{ if false }}{{ env "C" }}{{ end }}{{ env "B" | sha256sum }}', "werf.yaml", given)
+    assert rendered.names_read == {"A", "B"}
+    assert SECRET not in repr(rendered)
+
+
+@pytest.mark.parametrize("value", ["a\nb: c", "}} {{ fail `x` }}", "- [a]", "{{ .Env }}", "&a *b !c", '"quoted"'])
+def test_the_value_of_a_variable_is_data_whatever_it_looks_like(value: str) -> None:
+    given = source({}, {"X": value})
+    assert show('[{{ env "X" }}]', given) == f"[{value}]"
+    assert show('{{ env "X" | toJson }}', given) == json.dumps(value).replace("&", r"\u0026")
+
+
+def test_an_error_says_which_template_included_which() -> None:
+    files = {".werf/lib/a.tmpl": '\n  {{ include "b" . }}', ".werf/b.tmpl": '{{ define "b" }}\n{{ .Env.deeper }}{{ end }}'}
+    error = refuse('one\n{{ include "lib/a.tmpl" . }}', source(files))
+    assert str(error.where) == ".werf/b.tmpl:2:4"
+    assert error.message == (
+        "expected a map before .deeper, found a string (by way of werf.yaml:2:4 > .werf/lib/a.tmpl:2:6 > .werf/b.tmpl:2:4)"
+    )
+
+
+def test_an_error_in_a_text_given_to_tpl_is_told_at_the_place_that_gave_it() -> None:
+    error = refuse('\n{{ tpl "a\\n{{ fail `stop` }}" . }}')
+    assert str(error.where) == "werf.yaml:2:4"
+    assert error.message == "stop (by way of werf.yaml:2:4 > tpl:2:4)"
+    assert error.hint == "`fail` in the template stops here"
+    assert str(refuse('\n{{ tpl "a {{ nope }}" . }}').where) == "werf.yaml:2:4"
+
+
+def test_debug_functions_print_what_the_plain_ones_print_and_nothing_else() -> None:
+    text = '{{ define "a" }}A{{ end }}{{ include_debug "a" . }}{{ tpl_debug "{{ .Env }}" . }}{{ printf_debug "%s" "x" }}{{ dump_debug . }}'
+    assert show(text) == "Aproduction"
+
+
+def test_a_file_is_read_from_the_commit_alone() -> None:
+    given = source({"dir/a.txt": "A", "b": b"\xff"})
+    assert show(
+        '{{ .Files.IsDir "dir" }} {{ .Files.IsDir "dir/a.txt" }} {{ .Files.Exists "dir/" }} {{ .Files.Glob "no*" | len }}', given
+    ) == ("true false true 0")
+    error = refuse('{{ .Files.Get "../../etc/passwd" }}', given)
+    assert (error.message, error.hint) == (
+        "expected the committed file '../../etc/passwd', found none",
+        "git add ../../etc/passwd",
+    )
+    assert "expected .Files.Get with one text" in refuse("{{ .Files.Get 1 }}").message
+    assert "expected one of Get, Glob, Exists, IsDir, found .Nope" in refuse('{{ .Files.Nope "a" }}').message
+    assert "found a set of functions" in refuse("{{ .Files }}").message
+
+
+TOO_MUCH = {
+    "a gigabyte": "{{ range until 1000 }}{{ range until 1000 }}{{ range until 1000 }}x{{ end }}{{ end }}{{ end }}",
+    "a long text often": "{{ range until 100000 }}" + "x" * 10_000 + "{{ end }}",
+    "text doubled": '{{ $x := "ab" }}{{ range until 60 }}{{ $x = print $x $x }}{{ end }}',
+    "a list doubled": "{{ $x := list 1 }}{{ range until 60 }}{{ $x = list $x $x }}{{ end }}{{ $x }}",
+    "maps in each other": '{{ $d := dict }}{{ $r := $d }}{{ range until 40 }}{{ $n := dict }}{{ $_ := set $d "a" $n }}'
+    '{{ $_ := set $d "b" $n }}{{ $d = $n }}{{ end }}{{ toJson $r }}',
+    "a map in itself": '{{ $d := dict }}{{ $_ := set $d "a" $d }}{{ $d }}',
+    "include of itself": '{{ define "a" }}{{ include "a" . }}{{ end }}{{ include "a" . }}',
+    "template of itself": '{{ define "a" }}{{ template "a" . }}{{ end }}{{ template "a" . }}',
+    "tpl of itself": '{{ define "a" }}{{ tpl "{{ include `a` . }}" . }}{{ end }}{{ include "a" . }}',
+    "include twice": '{{ define "a" }}{{ if gt . 0 }}{{ include "a" (sub . 1) }}{{ include "a" (sub . 1) }}{{ end }}{{ end }}{{ include "a" 40 }}',
+    "tpl of many": "{{ range $i := until 100000 }}{{ tpl (printf `{{ %d }}` $i) . }}{{ end }}",
+    "repeat": '{{ repeat 1000000000 "x" }}',
+    "until": "{{ until 1000000000 }}",
+    "untilStep": "{{ untilStep 0 1000000000 1 }}",
+    "seq": "{{ seq 1000000000 }}",
+    "range over a number": "{{ range 1000000000 }}{{ end }}",
+    "indent": '{{ indent 1000000000 "x" }}',
+    "printf": '{{ printf "%1000000000d" 1 }}',
+    "printf with a star": '{{ printf "%*d" 1000000000 1 }}',
+    "replace": '{{ replace "" (repeat 100000 "x") (repeat 100000 "y") }}',
+    "join": '{{ join (repeat 100000 "x") (until 100000) }}',
+    "wrapWith": '{{ wrapWith 1 (repeat 100000 "x") (repeat 100000 "a ") }}',
+    "a pattern that goes back": '{{ regexMatch "(x+x+)+y" (repeat 50000 "x") }}',
+    "a pattern on and on": '{{ regexFindAll "a.*b|a" (repeat 100000 "a") -1 | len }}',
+    "a pattern of nothing": '{{ regexSplit "" (repeat 1000000 "a") -1 | len }}',
+    "a pattern written out": '{{ regexMatch "((a{1,100}){1,100}){1,100}" "aaa" }}',
+    "a replacement": '{{ regexReplaceAll "a" (repeat 100000 "a") (repeat 10000 "$0") }}',
+    "uniq": "{{ uniq (until 100000) }}",
+    "letters": '{{ range until 100 }}{{ $x := splitList "" (repeat 1000000 "a") }}{{ end }}',
+    "sums": "{{ range until 100000 }}{{ addf 1e300 1e-300 }}{{ end }}",
+    "scrypt": '{{ range until 100 }}{{ derivePassword 1 "long" "p" "u" "s" }}{{ end }}',
+    "files": '{{ range until 100000 }}{{ $x := .Files }}{{ $y := $.Files.Glob "*" }}{{ end }}',
+    "a bomb of aliases": '{{ fromYaml (.Files.Get "bomb") | toJson }}',
+    "deep YAML": '{{ fromYaml (print "a: " (repeat 100000 "[")) }}',
+    "deep JSON": '{{ mustFromJson (repeat 100000 "[") }}',
+    "a million braces": "{{" * 500_000,
+    "many actions": "{{1}}" * 200_000,
+    "deep parentheses": "{{" + "(" * 1000 + "1" + ")" * 1000 + "}}",
+    "deep branches": "{{ if 1 }}" * 1000 + "{{ end }}" * 1000,
+    "a long template": "x" * 2_000_000,
+}
+
+
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{after}: &{after} [{','.join([f'*{before}'] * 9)}]\n" for before, after in pairwise("abcdefghij")
+)
+
+
+@pytest.mark.parametrize("row", TOO_MUCH)
+def test_no_template_takes_more_than_its_budget(row: str) -> None:
+    error = refuse(TOO_MUCH[row], source({"bomb": BOMB, **{f"f{number}": "x" for number in range(100)}}))
+    assert error.where is not None
+    assert error.where.file == "werf.yaml"
+    assert error.hint
+
+
+def test_no_template_takes_more_than_256_mib() -> None:
+    code = (
+        "import resource\nfrom tests.unit.config import test_template as t\n"
+        "for row in t.TOO_MUCH:\n    t.test_no_template_takes_more_than_its_budget(row)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=Path(__file__).parents[3])
+    assert int(ran.stdout) < 256 << 10
+
+
+def test_a_budget_is_told_with_what_to_do() -> None:
+    error = refuse("\n{{ range until 100000 }}{{ range until 100000 }}{{ end }}{{ end }}")
+    assert error.message == "expected a template that ends within 1,000,000 steps, found more work"
+    assert error.hint == "split the configuration, or loop less"
+    assert str(error.where) == "werf.yaml:2:34"
+    assert refuse('{{ repeat 9999999 "x" }}').message == "expected `repeat` to make at most 1 MiB, found more"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{{", "unclosed action"),
+        ("{{ nope }}", "function 'nope' not defined"),
+        ("{{ if true }}", "unexpected EOF"),
+        ("{{ upper 1 }}", "expected text as argument 1 of `upper`, found an int"),
+        ("{{ upper }}", "expected `upper` with 1 arguments, found 0"),
+        ("{{ 1 2 }}", "expected a function before these values, found an int"),
+        ('{{ include "no" . }}', "expected a template named 'no', found none"),
+        ("{{ range .Env }}{{ end }}", "expected a list or a map to range over, found a string"),
+        ('{{ eq 1 "1" }}', "expected two values of one kind, found an int and a string"),
+        ("{{ index (list 1) 1 }}", "expected an index below 1, found 1"),
+        ("{{ fromYaml `- a` }}", "expected a map for `fromYaml`, found a list or a single value"),
+        ("{{ fromYaml `a: [` }}", "expected YAML for `fromYaml`, found: did not find expected node content in its line 2"),
+        ('{{ required "a tag is needed" .Env.x }}', "expected a map before .x, found a string"),
+        ('{{ required "a tag is needed" "" }}', "a tag is needed"),
+    ],
+)
+def test_a_mistake_is_told_in_words(text: str, message: str) -> None:
+    assert message in refuse(text).message

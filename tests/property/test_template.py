@@ -1,0 +1,92 @@
+"""Whatever somebody writes into a template, it renders or a ConfigError says where it does not, within the budget."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ci_plugin.config.template import render
+from ci_plugin.config.template_costs import words
+from ci_plugin.config.template_functions import Functions
+from ci_plugin.config.template_run import Run, Text
+from ci_plugin.config.template_values import MAX_OUTPUT, MAX_STEPS
+from ci_plugin.config.template_yaml import from_yaml, to_yaml
+from ci_plugin.errors import ConfigError
+from tests.unit.config.sources import source
+
+SOURCE = source({"f.txt": "k: v\n", ".werf/m.tmpl": "M{{ . }}", "d/x": b"\xff"}, {"X": "v"})
+NAMES = sorted({*Functions({}), *words("include tpl env required fromYaml toYaml and or fail")})
+ATOMS = st.sampled_from(
+    [".", "$", "$x", ".Files", ".Env", ".Commit.Date.Unix", "1", "-1", "1.5", "1000000000", "9223372036854775807", "nil", "true"]
+    + ['""', '"a"', '"%5.3f %q"', '"[a-z]+(x|y)*"', '"{{ . }}"', '"a: [1, {b: c}]"', '"1.2.3"', '"UTC"', '"m.tmpl"', '"f.txt"', '"X"']
+    + ['"é\\n\U0001f600"', "'c'", "1i", '(list 1 nil "a")', '(dict "a" 1 "b" (list 2))', "(until 5)", '(repeat 500 "ab")', ".Files.Get"]
+)
+CALLS = st.builds(lambda name, given: " ".join([name, *given]), st.sampled_from(NAMES), st.lists(ATOMS, max_size=4))
+EXPRESSIONS = st.recursive(
+    CALLS | ATOMS,
+    lambda inner: st.builds("{} ({}) ({})".format, st.sampled_from(NAMES), inner, inner) | st.builds("{} | {}".format, inner, CALLS),
+    max_leaves=5,
+)
+JUNK = st.text(max_size=20) | st.sampled_from(["{{", "}}", "{{-", "-}}", "{{/*", "*/}}", "{{end}}", "\n", "`"])
+TEMPLATES = st.recursive(
+    EXPRESSIONS.map("{{{{ {} }}}}".format) | EXPRESSIONS.map("{{{{ $x = {} }}}}".format) | JUNK,
+    lambda inner: (
+        st.builds(
+            "{{{{ {} {} }}}}{}{{{{ else }}}}{}{{{{ end }}}}".format,
+            st.sampled_from(["if", "with", "range", "range $i, $v :="]),
+            EXPRESSIONS,
+            inner,
+            inner,
+        )
+        | st.builds("{}{}".format, inner, inner)
+    ),
+    max_leaves=5,
+)
+LINES = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]) | st.just("\n"), max_size=8)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 63) - 1) | st.floats(allow_nan=False) | LINES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(LINES, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEMPLATES | st.text(max_size=80))
+def test_a_template_renders_or_is_refused_with_its_place(text: str) -> None:
+    try:
+        rendered = render("{{ $x := 1 }}" + text, "werf.yaml", SOURCE)
+    except ConfigError as error:
+        assert error.where is not None
+        assert error.where.line is not None
+        assert error.hint
+    else:
+        assert len(rendered.text) <= MAX_OUTPUT
+        assert all(rendered.place_of(line).line for line in range(1, rendered.text.count("\n") + 2))
+
+
+@settings(max_examples=100, deadline=None)
+@given(TEMPLATES)
+def test_the_same_template_gives_the_same_text_again(text: str) -> None:
+    def once() -> str:
+        try:
+            return render("{{ $x := 1 }}" + text, "werf.yaml", SOURCE).text
+        except ConfigError as error:
+            return f"{error.where} {error.message}"
+
+    assert once() == once()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(st.characters(exclude_characters="{}", codec="utf-8"), max_size=60))
+def test_text_without_actions_stays_as_it_is(text: str) -> None:
+    assert render(text, "werf.yaml", SOURCE).text == text
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.text("abcXYZ019._- :#é\n", min_size=1, max_size=5), VALUES, min_size=1, max_size=3))
+def test_what_to_yaml_writes_from_yaml_reads(value: dict[str, object]) -> None:
+    run = Run({})
+    assert run.text == Text("", None, "")
+    assert run.budget.left == MAX_STEPS
+    assert from_yaml(to_yaml(value), run.budget.charge) == value
+    assert run.budget.left < MAX_STEPS
