@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from ci_plugin.config.dialects import DAPP, WERF
 from ci_plugin.config.model import Configuration, DockerfileImage
@@ -63,6 +65,19 @@ def parse_dockerfile_option(text: str) -> DockerfileImage:
     return DockerfileImage(name, posixpath.normpath(path), COMMAND_LINE, context, values.get("target"), from_latest=True)
 
 
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Reading makes tens of thousands of values that all stay; the collector going through them again and again is half of its time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@_without_collector()
 def _read(data: bytes, file: str, source: Source, project: str) -> Configuration:
     text = decode(data, file)
     place_of: LineMap | None = None
