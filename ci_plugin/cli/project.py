@@ -116,11 +116,13 @@ class ProjectSession(ScopedSession):
             return
         if self.context.is_ci:
             self._refuse_uncommitted("in this CI job")
-        names, commit = ", ".join(self.uncommitted), self.tree.commit[:12]
-        if self.project_tree is self.tree:
-            self.console.warning(f"{names} differs from the commit {commit}, which is what is used; commit to use yours")
-        else:
-            self.console.event(f"{names} differs from the commit {commit}: yours is used, because nothing here is published")
+        commit = self.tree.commit[:12]
+        unused = [path for path in self.uncommitted if self.project_tree is self.tree or path == SETTINGS_FILE]
+        used = [path for path in self.uncommitted if path not in unused]
+        if unused:
+            self.console.warning(f"{', '.join(unused)} differs from the commit {commit}, which is what is used; commit to use yours")
+        if used:
+            self.console.event(f"{', '.join(used)} differs from the commit {commit}: yours is used, because nothing here is published")
 
     def need_committed(self) -> None:
         """Before anything is published: the files the configuration is read from are those of the commit. Raises InputError."""

@@ -105,7 +105,7 @@ def _add_meta(edits: Edits, file: str, project: str) -> None:
     if text.lstrip().startswith("{{-"):
         edits.append(file, f"\n---\n{meta}")
     else:
-        edits.prepend(file, f"{meta}---\n")
+        edits.prepend(file, meta if text.startswith("---\n") else f"{meta}---\n")
 
 
 class _Rewriting:

@@ -152,6 +152,13 @@ class TestAtTheDesk:
         assert list(desk.record["images"]) == ["other"]
         assert desk.record["dirty"] is True
 
+    def test_settings_are_always_those_of_the_commit(self, dockerfile: Project) -> None:
+        desk = at_the_desk(dockerfile)
+        (desk.directory / ".stagepin.yaml").write_text("platforms: linux/arm64\n")
+        ran = desk.must("plan")
+        assert "warning: .stagepin.yaml differs from the commit" in ran.err
+        assert "linux/amd64" in ran.out
+
     def test_nothing_is_published_while_what_is_read_differs(self, dockerfile: Project) -> None:
         desk = at_the_desk(dockerfile, STAGEPIN_REPO=dockerfile.stages)
         (desk.directory / "Dockerfile").write_text("FROM scratch\n")

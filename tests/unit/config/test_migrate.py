@@ -102,6 +102,21 @@ class TestText:
         migration = migrated(files)
         assert migration.texts == {".werf/rest.tmpl": '{{ define "rest" }}\nfrom: base\n{{ end }}'}
 
+    def test_a_file_that_begins_with_a_line_between_documents_gets_no_second_one(self) -> None:
+        assert migrated({"dappfile.yml": "---\ndimg: app\nfrom: a:1\n"}).text == META + "image: app\nfrom: a:1\n"
+
+    def test_everything_else_an_image_may_have_stays_byte_for_byte(self) -> None:
+        rest = (
+            "fromCacheVersion: '3'\ngit:\n- as: src # name\n  add: /\n  to: /app\n  owner: app\n  excludePaths: [.helm]\n"
+            "  stageDependencies:\n    install: [package.json]\n- url: https://example.com/x.git\n  branch: main\n  to: /x\n"
+            "mount:\n- from: build_dir\n  to: /var/cache\n- fromPath: ~/.m2\n  to: /m2\n"
+            "ansible:\n  beforeInstall:\n  - raw: artifact\n  install:\n  - shell: |\n      artifact: x\n"
+            "docker:\n  ENV:\n    artifact: dimg\n  CMD: [\"a\", 'b']\n"
+        )
+        migration = migrated({"dappfile.yml": f"dimg: [one, two]\nfrom: node:20\n{rest}"})
+        assert migration.text == META + f"image: [one, two]\nfrom: node:20\n{rest}"
+        assert migration.is_whole
+
 
 class TestWhatNeedsPeople:
     @pytest.mark.parametrize(
