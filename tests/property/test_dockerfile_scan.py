@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,14 +109,15 @@ def test_the_corpus_is_seen_as_buildkit_sees_it(path: Path) -> None:
     assert ours(text) == theirs(text)
 
 
-@given(text=texts)
-@example(text="FROM \u00a0--from=a ")
-@example(text="FROM FROM \u00a0FROM ")
-@example(text='COPY ["a", "b"]FROM ')
+@given(text=texts, head=st.sampled_from(["", "# escape=`\n", "\ufeff# escape=`\r\n", "# syntax=a\n# escape=`\n", "#!x\n# escape=`\n"]))
+@example(text="FROM \u00a0--from=a ", head="")
+@example(text="FROM FROM \u00a0FROM ", head="")
+@example(text='COPY ["a", "b"]FROM ', head="")
 @settings(max_examples=600, deadline=None)
-def test_any_text_both_take_is_seen_alike(text: str) -> None:
-    mine, other = ours("FROM x\n" + text), theirs("FROM x\n" + text)
-    if mine is not None and other is not None and all(command[0] in INSTRUCTIONS for command in other):
+def test_any_text_both_take_is_seen_alike(text: str, head: str) -> None:
+    mine, other = ours(head + "FROM x\n" + text), theirs(head + "FROM x\n" + text)
+    is_newer = "`" in head and re.search(r"--\S*[\\`]", text)  # flags with the file's escape: tests/contract/test_dockerfile_parser.py
+    if not is_newer and mine is not None and other is not None and all(command[0] in INSTRUCTIONS for command in other):
         assert mine == other
 
 
@@ -155,3 +157,92 @@ def _ask_everything(parsed: Dockerfile, target: str | None) -> None:
     again = parse_dockerfile(pinned.encode(), "Dockerfile").references(target, {})
     assert [item.kind for item in again] == [item.kind for item in parsed.references(target, {})]
     assert all(item.reference.digest == digest for item in again if item.kind != "syntax")
+
+
+_IMAGES = st.sampled_from(["alpine", "alpine:3", "docker.io/library/redis", "example.com:5000/a/b:c", f"debian@{Digest.of(b'old')}"])
+_GAPS = st.sampled_from([" ", "  ", "\t", " \\\n ", "\\\n# c\n\n  "])
+_NAMES = st.sampled_from(["one", "Two", "alpine", "x-1.y"])
+_QUOTES = st.sampled_from(["", '"', "'"])
+_BODIES = (
+    "RUN x",
+    "RUN <<E\nFROM no/image\nCOPY --from=no/image a b\nE",
+    "# FROM no/image",
+    "LABEL a='--from=no/image' \\\n b=FROM",
+    'CMD ["FROM", "no/image"]',
+    "ENV FROM=no/image",
+    "",
+)
+
+
+@st.composite
+def _from_lines(draw: st.DrawFn) -> tuple[str, str]:
+    """A line with one operand, and the operand as it is written."""
+    gap, quote, image = draw(_GAPS), draw(_QUOTES), draw(_IMAGES)
+    shape = draw(st.sampled_from(["FROM", "COPY", "RUN", "ONBUILD"]))
+    if shape == "FROM":
+        name = f"{draw(_GAPS)}AS{draw(_GAPS)}{draw(_NAMES)}" if draw(st.booleans()) else ""
+        return f"FROM{gap}--platform=linux/arm64{gap}{quote}{image}{quote}{name}", f"{quote}{image}{quote}"
+    if shape == "COPY":
+        return f"COPY{gap}--link{gap}--from={quote}{image}{quote}{gap}a{gap}b", image
+    mount = f"--mount={quote}type=bind,from={image},target=/x{quote}"
+    if shape == "RUN":
+        return f"RUN{gap}{mount}{gap}--network=none{gap}x from={image}", image
+    return f"ONBUILD{gap}COPY{gap}--from={image}{gap}a{gap}b", image
+
+
+@st.composite
+def _files(draw: st.DrawFn) -> tuple[str, list[str]]:
+    """A file of which every stage and image counts, in pieces: operands at the odd places."""
+    pieces = [draw(st.sampled_from(["", "\ufeff", "# escape=\\\n", "# c\n"])) + "FROM ", "first.example.com/a:1", " AS zero\n"]
+    for line, operand in draw(st.lists(_from_lines(), max_size=6)):
+        before, _, after = line.partition(operand)
+        body = draw(st.sampled_from(_BODIES))
+        pieces[-1] += before
+        pieces += [operand, f"{after}\n{body}\n"]
+    text = "".join(pieces)
+    newline = draw(st.sampled_from(["\n", "\r\n"]))
+    return text.replace("\n", newline), [piece.replace("\n", newline) for piece in pieces]
+
+
+@given(file=_files())
+@settings(max_examples=300, deadline=None)
+def test_pinning_changes_the_bytes_of_the_operands_and_no_others(file: tuple[str, list[str]]) -> None:
+    text, pieces = file
+    parsed = parse_dockerfile(text.encode(), "Dockerfile")
+    digest = Digest.of(b"new")
+    stages = parsed.parts.stages
+    replaced: set[tuple[int, int]] = set()
+    for stage in stages:
+        reached = str(stage.index)
+        references, _ = parsed.find_references(reached)
+        replaced |= {(item.start, item.end) for item in references}
+        again = parse_dockerfile(parsed.pinned(lambda item: item.reference.at(digest), reached).encode(), "Dockerfile")
+        assert [(one.name, one.index, len(one.body)) for one in again.parts.stages] == [
+            (one.name, one.index, len(one.body)) for one in stages
+        ]
+        assert _without_operands(again, reached) == _without_operands(parsed, reached)
+    operands = set(_places(pieces))
+    assert replaced <= operands
+    assert {text[start:end].strip("\"'").lower() for start, end in operands - replaced} <= {stage.name for stage in stages}
+
+
+def _places(pieces: list[str]) -> Iterator[tuple[int, int]]:
+    start = 0
+    for index, piece in enumerate(pieces):
+        if index % 2:
+            yield start, start + len(piece)
+        start += len(piece)
+
+
+def _between(spans: list[tuple[int, int]], length: int) -> Iterator[tuple[int, int]]:
+    kept = 0
+    for start, end in spans:
+        yield kept, start
+        kept = end
+    yield kept, length
+
+
+def _without_operands(parsed: Dockerfile, target: str) -> str:
+    text = parsed.parts.scan.text
+    spans = sorted((item.start, item.end) for item in parsed.references(target))
+    return "|".join(text[start:end] for start, end in _between(spans, len(text)))
