@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,12 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ci_plugin.config.context import parse_dockerignore, select
+from ci_plugin.config.dialects import DAPP, WERF
 from ci_plugin.config.load import load_configuration
 from ci_plugin.config.model import Configuration, StapelImage
 from ci_plugin.config.settings import parse_settings
 from ci_plugin.config.source import Source
-from ci_plugin.errors import ConfigError
+from ci_plugin.config.yaml_nodes import ListNode, Node, ScalarNode, parse_documents
+from ci_plugin.errors import ConfigError, Location
 
+DATA = Path(__file__).parents[1] / "data" / "config"
 META = "project: p\nconfigVersion: 1\n---\n"
 _PIECES = [
     "image",
@@ -72,6 +78,14 @@ def load(text: str | bytes, file: str = "werf.yaml") -> Configuration:
     return load_configuration(Source({file: data}.get, lambda: [file], {"X": "v"}), "p")
 
 
+def _names_of(schema: Any) -> Iterator[str]:
+    """Every key of a JSON Schema's mappings, however deep."""
+    if isinstance(schema, dict):
+        yield from schema.get("properties", {})
+        for value in schema.values():
+            yield from _names_of(value)
+
+
 def only_config_errors(read: Callable[[], Any]) -> None:
     outcome: ConfigError | None = None
     try:
@@ -117,6 +131,51 @@ def test_cosmetic_changes_leave_the_model_equal(images: list[str], data: st.Data
         for name, base, latest, commands in values
     )
     assert _bare(load(META + plain)) == _bare(load("configVersion:  '1'\nproject: \"p\"\n---\n" + dressed))
+
+
+DIRECTIVES = sorted(
+    {name for table in (WERF.stapel, WERF.dockerfile, DAPP.stapel) for name in _names_of(table.schema())} - {"image", "dimg"}
+)
+scalars = st.none() | st.booleans() | st.integers(-5, 5) | st.sampled_from(["a", "/x", "../x", "install", "x:1", "tmp_dir", "ImageID", ""])
+trees: st.SearchStrategy[Any] = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(DIRECTIVES), inner, max_size=4), max_leaves=12
+)
+
+
+@pytest.mark.parametrize("file", ["werf.yaml", "dappfile.yml"])
+@given(documents=st.lists(st.dictionaries(st.sampled_from(DIRECTIVES), trees, max_size=6), min_size=1, max_size=3))
+@settings(max_examples=200, deadline=None)
+def test_any_tree_of_directives_gives_a_model_or_a_config_error(file: str, documents: list[dict[str, Any]]) -> None:
+    key = "image" if file == "werf.yaml" else "dimg"
+    text = "\n---\n".join(json.dumps({key: f"i{number}", **document}) for number, document in enumerate(documents))
+    only_config_errors(lambda: load(META + text if file == "werf.yaml" else text, file))
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in DATA.glob("*.example.y*ml")))
+def test_another_order_of_keys_and_another_style_leave_every_directive_equal(name: str) -> None:
+    file = "dappfile.yml" if name.startswith("dapp") else "werf.yaml"
+    text = (DATA / name).read_text("utf-8")
+    other = "\n---\n".join(json.dumps(_turned(node)) for node in parse_documents(text, file))
+    assert _without_places(load(text, file).images) == _without_places(load(other, file).images)
+
+
+def _turned(node: Node) -> Any:
+    """The document with the keys of every mapping in the other order, every scalar in quotes but nothing."""
+    if isinstance(node, ScalarNode):
+        return None if node.is_null else node.text
+    if isinstance(node, ListNode):
+        return [_turned(item) for item in node.items]
+    return {key.text: _turned(value) for key, value in reversed(node.entries)}
+
+
+def _without_places(value: Any) -> Any:
+    if isinstance(value, Location):
+        return None
+    if is_dataclass(value):
+        return [type(value).__name__, *((field.name, _without_places(getattr(value, field.name))) for field in fields(value))]
+    if isinstance(value, Mapping):
+        return {key: _without_places(item) for key, item in value.items()}
+    return [_without_places(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _block(commands: list[str]) -> str:
