@@ -223,6 +223,12 @@ def test_all_errors_of_a_file_are_told_at_once() -> None:
     assert "werf.yaml:8" in told
 
 
+def test_errors_of_rendered_text_are_told_at_the_lines_of_the_template_each_once() -> None:
+    told = refuse(META + '{{ range list "a" "b" }}---\nimage: {{ . }}\nform: x\n{{ end }}')
+    assert told.startswith("werf.yaml:6: expected a known directive, found `form`\nand 2 more errors:\n")
+    assert "\n  werf.yaml:5: expected a base for image 'b', found none" in told
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
