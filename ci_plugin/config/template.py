@@ -49,8 +49,8 @@ class Rendered:
 
     def place_of(self, line: int) -> Location:
         """Where a line of the text, from 1, was written; for a blank one, where the one before it was."""
-        for place in reversed(self.places[:line]):
-            if place is not None:
+        for index in range(min(line, len(self.places)) - 1, -1, -1):
+            if (place := self.places[index]) is not None:
                 return place
         return Location(self.file, 1)
 
