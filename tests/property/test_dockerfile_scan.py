@@ -196,7 +196,7 @@ def _files(draw: st.DrawFn) -> tuple[str, list[str]]:
     pieces = [
         draw(st.sampled_from(["", "\ufeff", "# escape=\\\n", "# c\n"])) + "FROM ",
         "first.example.com/a:1",
-        f" AS {draw(st.sampled_from(['zero', 'Alpine']))}\n",
+        f" AS {draw(st.sampled_from(['zero', 'Alpine']))}\nFROM scratch\n",
     ]
     for line, operand in draw(st.lists(_from_lines(), max_size=6)):
         before, _, after = line.partition(operand)
