@@ -90,6 +90,10 @@ class GitTree:
         """The full commit id, 40 or 64 hex characters."""
         return self._commit
 
+    def commit_date(self) -> int:
+        """When the commit was made, seconds since 1970: the committer's date, as werf takes it."""
+        return int(self._git.expect("show", "--no-patch", "--no-show-signature", "--format=%ct", self._commit))
+
     def listing(self) -> Listing:
         """Every committed file below the project directory; empty where the commit holds none of it."""
         if self._listing is None:
