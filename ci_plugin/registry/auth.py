@@ -162,7 +162,8 @@ class Authenticator:
 
     def _get_token(self, challenge: Challenge, scope: str, also: Collection[str]) -> str:
         # A scope of two parts is asked for, and kept, as one: the request it is for needs both in one token.
-        scopes = list(dict.fromkeys([*scope.split(), *sorted(also)]))[:_MOST_SCOPES]
+        lacking = sorted(other for other in also if not self._find_token(other))
+        scopes = list(dict.fromkeys([*scope.split(), *lacking]))[:_MOST_SCOPES]
         answer = self._ask_token_server(challenge, scopes)
         if answer.status in (400, 401, 403):
             raise refusal(answer, self._registry, self._credentials() is not None)

@@ -20,7 +20,7 @@ from ci_plugin.ports import Clock, CredentialSource
 from ci_plugin.registry.auth import pull_scope
 from ci_plugin.registry.authorized import AuthorizedRequests
 from ci_plugin.registry.blobs import Blobs
-from ci_plugin.registry.limits import LIMITS, Limits
+from ci_plugin.limits import LIMITS, Limits
 from ci_plugin.registry.manifests import Manifests
 from ci_plugin.registry.referrers import Referrers
 from ci_plugin.registry.transport import Proxies, Transport
@@ -58,7 +58,7 @@ class RegistryClient:
 
         The first reference of each registry goes ahead of its others, so that a 401 is met once and one token serves them all.
         """
-        from concurrent.futures import FIRST_COMPLETED, Future, wait
+        from concurrent.futures import Future, as_completed
 
         from ci_plugin.threads import thread_pool
 
@@ -67,21 +67,20 @@ class RegistryClient:
             waiting.setdefault(reference.repository.registry, []).append(reference)
         scopes = {registry: [pull_scope(one.repository.path) for one in group] for registry, group in waiting.items()}
         started = time.monotonic()
-        found: dict[Reference, Descriptor | StagepinError] = {}
         with thread_pool(min(self._connections, len(references))) as pool:
-            running: dict[Future[Descriptor | StagepinError], Reference] = {}
+            running: dict[Reference, Future[Descriptor | StagepinError]] = {}
 
-            def start(group: Collection[Reference]) -> None:
-                for reference in group:
-                    also = scopes[reference.repository.registry]
-                    running[pool.submit(self._resolve_one, reference, also, started)] = reference
+            def start(reference: Reference) -> Future[Descriptor | StagepinError]:
+                registry = reference.repository.registry
+                running[reference] = pool.submit(self._resolve_one, reference, scopes[registry], started)
+                return running[reference]
 
-            start([group.pop(0) for group in waiting.values()])
-            while running:
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    reference = running.pop(future)
-                    found[reference] = future.result()
-                    start(waiting.pop(reference.repository.registry, ()))
+            # Waiting for the first ones alone: to wait for all of them again and again would cost the square of their number.
+            first = {start(group[0]): group for group in waiting.values()}
+            for done in as_completed(first):
+                for reference in first[done][1:]:
+                    start(reference)
+            found = {reference: future.result() for reference, future in running.items()}
         return {reference: found[reference] for reference in dict.fromkeys(references)}
 
     def find_descriptor(self, reference: Reference) -> Descriptor | None:

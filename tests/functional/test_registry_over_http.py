@@ -70,6 +70,13 @@ class TestCounts:
             client.resolve(references)
             assert (registry.count("HEAD"), registry.count("GET")) == (41, 1)
 
+    def test_beyond_fifty_repositories_a_token_is_for_fifty_more(self) -> None:
+        with FakeRegistry() as registry:
+            references = store_images(registry, 120)
+            registry.require_token()
+            assert all(isinstance(one, Descriptor) for one in make_client().resolve(references).values())
+            assert registry.count(path="/token") == 3
+
     def test_basic_authentication_costs_one_request_in_all(self) -> None:
         with FakeRegistry() as registry:
             references = store_images(registry, 5)
