@@ -149,6 +149,7 @@ class ProjectSession(ScopedSession):
             env_name=self.options.env_name,
             readable_env=readable if readable is not None or self.rules is None else self.rules.readable_env,
             commit=tree.commit,
+            commit_date=self.tree.commit_date,
         )
 
     def _files_of(self, tree: SourceTree) -> DirectoryFiles:
