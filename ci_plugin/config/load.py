@@ -77,7 +77,6 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
-@_without_collector()
 def _read(data: bytes, file: str, source: Source, project: str) -> Configuration:
     text = decode(data, file)
     place_of: LineMap | None = None
@@ -88,4 +87,5 @@ def _read(data: bytes, file: str, source: Source, project: str) -> Configuration
         text, place_of = rendered.text, rendered.place_of
     problems = Problems()
     dialect = DAPP if posixpath.basename(file).startswith("dappfile") else WERF
-    return parse_configuration(parse_documents(text, file, place_of, problems), dialect, file, project, problems)
+    with _without_collector():
+        return parse_configuration(parse_documents(text, file, place_of, problems), dialect, file, project, problems)
