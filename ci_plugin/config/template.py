@@ -239,16 +239,17 @@ def _nothing(*_: object) -> str:
 
 def _include(run: Run, arguments: list[object]) -> object:
     name, dot = _text_and_data("include", arguments)
-    run.budget.charge(10)
+    run.budget.charge(15)
     return run.render(name, dot)
 
 
 def _tpl(run: Run, arguments: list[object]) -> object:
     text, dot = _text_and_data("tpl", arguments)
     name = f"tpl-{zlib.adler32(text.encode('utf-8', 'replace'))}"
+    run.budget.charge(25)
     known = run.templates.get(name)
     if known is None or known[0].text != text:
-        run.budget.charge(50 + 4 * len(text))
+        run.budget.charge(100 + 4 * len(text))
         add_template(run, Text(name, None, text))
     return run.render(name, dot)
 

@@ -31,12 +31,15 @@ _SHALLOW = words(
     """
 )
 """Work by the number of items, whatever they hold."""
+_CALL = 4
+"""Steps that any call takes."""
 _SCRYPT = 150_000
 """Steps that deriving one password by scrypt takes."""
 
 
 def charge_arguments(name: str, budget: Budget, arguments: list[object]) -> None:
     """What the function of that name costs with these arguments. Raises Refused."""
+    budget.charge(_CALL)
     charge = _charge_nothing if name in _CHEAP else _charge_items if name in _SHALLOW else _charge_all
     charge(budget, arguments)
     if name in _COSTS:
@@ -117,6 +120,17 @@ def _cost_letters(budget: Budget, arguments: list[object]) -> None:
     budget.charge(sum(len(item) for item in arguments if isinstance(item, str)))
 
 
+def _cost_printing(budget: Budget, arguments: list[object]) -> None:
+    """Functions that format each argument, and look at each character of it."""
+    budget.charge(5 * len(arguments))
+    _cost_letters(budget, arguments)
+
+
+def _cost_keys(budget: Budget, arguments: list[object]) -> None:
+    """Keys that are no text are formatted, whatever they hold."""
+    _charge_times(budget, [key for key in arguments[::2] if not isinstance(key, str)], 3)
+
+
 def _cost_text(budget: Budget, arguments: list[object]) -> None:
     """Cheap functions that must turn text into bytes."""
     budget.charge(sum(len(item) for item in arguments if isinstance(item, str)) >> 3)
@@ -126,9 +140,27 @@ def _cost_pairs(budget: Budget, arguments: list[object]) -> None:
     """Functions that compare each item with each other: both lists, and how large the items are."""
     items = max((len(item) for item in arguments if isinstance(item, list)), default=0)
     others = items if len(arguments) == 1 else len(arguments)
+    _charge_times(budget, arguments, others)
+
+
+def _cost_copy(budget: Budget, arguments: list[object]) -> None:
+    _charge_times(budget, arguments, 3)
+
+
+def _cost_yaml(budget: Budget, arguments: list[object]) -> None:
+    """The emitter is slow: some 70 microseconds a value."""
+    budget.charge(50)
+    _charge_times(budget, arguments, 12)
+
+
+def _charge_times(budget: Budget, arguments: list[object], times: int) -> None:
     before = budget.left
     _charge_all(budget, arguments)
-    budget.charge((before - budget.left) * others)
+    budget.charge((before - budget.left) * times)
+
+
+def _cost_parsing(budget: Budget, _: list[object]) -> None:
+    budget.charge(40)
 
 
 def _cost_decimal(budget: Budget, arguments: list[object]) -> None:
@@ -142,13 +174,16 @@ def _cost_scrypt(budget: Budget, _: list[object]) -> None:
 _LETTERS = words(
     """
     abbrev abbrevboth b32dec b32enc b64dec b64enc camelcase fromJson initials kebabcase lower mustFromJson mustToJson
-    mustToPrettyJson mustToRawJson nospace quote regexQuoteMeta snakecase split splitList splitn squote swapcase title toJson
-    toPrettyJson toRawJson trim trimall trimAll untitle upper html js urlquery urlParse urlJoin semver semverCompare adler32sum
-    toDecimal atoi int int64 float64 print println printf cat toString toStrings
+    mustToPrettyJson mustToRawJson nospace regexQuoteMeta snakecase split splitList splitn swapcase title toJson
+    toPrettyJson toRawJson trim trimall trimAll untitle upper urlParse urlJoin semver semverCompare adler32sum
+    atoi int int64 float64
     """
 )
+_PRINTING = words("print println printf cat html js urlquery quote squote toString toStrings sortAlpha toDecimal")
 _COSTS: Mapping[str, Cost] = {
     **dict.fromkeys(_LETTERS, _cost_letters),
+    **dict.fromkeys(_PRINTING, _cost_printing),
+    "dict": _cost_keys,
     **dict.fromkeys(("uniq", "mustUniq", "without", "mustWithout", "has", "mustHas"), _cost_pairs),
     **dict.fromkeys(("until", "untilStep"), _cost_until),
     **dict.fromkeys(["len", "index"], _cost_text),
@@ -161,5 +196,8 @@ _COSTS: Mapping[str, Cost] = {
     "wrap": _cost_wrap,
     "wrapWith": _cost_wrap,
     **dict.fromkeys(["addf", "add1f", "subf", "mulf", "divf"], _cost_decimal),
+    **dict.fromkeys(["semver", "semverCompare", "dateInZone", "date_in_zone", "htmlDateInZone", "urlParse", "urlJoin"], _cost_parsing),
+    **dict.fromkeys(["deepCopy", "mustDeepCopy"], _cost_copy),
     "derivePassword": _cost_scrypt,
+    "toYaml": _cost_yaml,
 }

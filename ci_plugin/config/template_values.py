@@ -69,13 +69,13 @@ class Budget:
             )
 
     def charge_value(self, value: object, depth: int = 0) -> None:
-        """What walking through a value costs: one step a value, one for 8 characters, more the deeper it lies."""
+        """What walking through a value costs: some steps a value, one for 8 characters, more the deeper it lies."""
         if isinstance(value, str):
             self.charge(1 + (len(value) >> 3))
         elif isinstance(value, list | dict):
             if depth > MAX_DEPTH:
                 raise Refused(f"expected a value at most {MAX_DEPTH} levels deep, found more", "a map or list cannot hold itself")
-            self.charge(1 + (depth >> 2) + len(value))
+            self.charge(1 + (depth >> 2) + 4 * len(value))
             for item in value.values() if isinstance(value, dict) else value:
                 self.charge_value(item, depth + 1)
             if isinstance(value, dict):

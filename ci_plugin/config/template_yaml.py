@@ -31,6 +31,8 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INTEGER = re.compile(r"[-+]?(0b[01]+|0x[0-9a-fA-F]+|0o?[0-7]+|[1-9][0-9]*|0)")
 _BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?")
+_NODE = 12
+"""Steps that reading one value takes."""
 _ASTRAL = re.compile(r"[\U00010000-\U0010ffff]")
 """What Go's emitter escapes, and PyYAML's does not."""
 _PREFIX = "tag:yaml.org,2002:"
@@ -93,7 +95,7 @@ class _Reader:
         kind = type(event).__name__
         if depth > MAX_DEPTH:
             raise Refused(f"expected YAML at most {MAX_DEPTH} levels deep, found more")
-        self._pay(4)
+        self._pay(_NODE)
         if kind == "AliasEvent":
             return self._alias(event.anchor)
         before = self._spent
@@ -146,7 +148,7 @@ class _Reader:
                 raise Refused("expected text as the key of a map, found an alias, a list or a map", "write the key as text")
             is_merge = event.value == "<<" and event.implicit[0]
             key: str = event.value
-            self._pay(4)
+            self._pay(_NODE)
             value = self._value(next(self._events), depth + 1)
             if is_merge:
                 merged += value if isinstance(value, list) else [value]

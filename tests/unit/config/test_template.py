@@ -225,7 +225,8 @@ TOO_MUCH = {
     "include of itself": '{{ define "a" }}{{ include "a" . }}{{ end }}{{ include "a" . }}',
     "template of itself": '{{ define "a" }}{{ template "a" . }}{{ end }}{{ template "a" . }}',
     "tpl of itself": '{{ define "a" }}{{ tpl "{{ include `a` . }}" . }}{{ end }}{{ include "a" . }}',
-    "include twice": '{{ define "a" }}{{ if gt . 0 }}{{ include "a" (sub . 1) }}{{ include "a" (sub . 1) }}{{ end }}{{ end }}{{ include "a" 40 }}',
+    "include twice": '{{ define "a" }}{{ if gt . 0 }}{{ include "a" (sub . 1) }}'
+    '{{ include "a" (sub . 1) }}{{ end }}{{ end }}{{ include "a" 40 }}',
     "tpl of many": "{{ range $i := until 100000 }}{{ tpl (printf `{{ %d }}` $i) . }}{{ end }}",
     "repeat": '{{ repeat 1000000000 "x" }}',
     "until": "{{ until 1000000000 }}",
