@@ -30,6 +30,7 @@ class ScopeOptions:
     """Which pins, kept where: ``--repo``, ``--store``, ``--scope``, ``--pipeline``, ``--pin-checksum``.
 
     ``pin_checksum``: ``sha256:…`` of the pin file the pin job spoke of, None where nobody said, or said it of another scope.
+    ``is_repo_from_command_line``: the command names the repository itself, and no variable that a whole workflow shares.
     """
 
     repo: str | None = None
@@ -37,6 +38,7 @@ class ScopeOptions:
     scope: str | None = None
     is_scope_from_command_line: bool = False
     pin_checksum: str | None = None
+    is_repo_from_command_line: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,12 @@ def _read_scope(repo: str | None, store: str | None, scope: str | None, pipeline
         raise click.UsageError("expected --scope or --pipeline, found both")
     is_named = is_given or bool(pipeline)
     return ScopeOptions(
-        repo or None, store, f"pipeline:{pipeline}" if pipeline else scope or None, is_named, _read_checksum(checksum, is_named)
+        repo or None,
+        store,
+        f"pipeline:{pipeline}" if pipeline else scope or None,
+        is_named,
+        _read_checksum(checksum, is_named),
+        is_repo_from_command_line=bool(repo) and _is_on_command_line("repo"),
     )
 
 

@@ -141,7 +141,8 @@ def _tell(session: ProjectSession, adopted: Adopted) -> None:
     elif store is not None and adopted.source == "resolved" and not session.may_publish:
         console.warning(
             f"this job runs the code of the fork {session.context.fork}, which reads the {store.name} and writes nothing there: the pins "
-            "are kept in the workspace alone; hand .stagepin/pins.json on as a CI artifact, or name a repository of the fork's own (--repo)"
+            "are kept in the workspace alone; hand .stagepin/pins.json on as a CI artifact, or name a repository of the fork's own with "
+            "--repo on the command line (variables and settings may name the project's)"
         )
     elif store is not None:
         handed = "kept in the workspace: hand .stagepin/ on as a CI artifact, on GitHub under a name that begins with stagepin-"

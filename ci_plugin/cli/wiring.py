@@ -235,10 +235,10 @@ class ScopedSession(Session):
     def may_publish(self) -> bool:
         """Whether pins and record may be written where later jobs read them.
 
-        The job of a fork's code writes where the command line or the environment says so: what that code's own settings file says, or what
-        the forge has as the project's repository, is the project's.
+        The job of a fork's code writes into the stages storage that ``--repo`` names on its own command line, and nowhere else: a variable
+        is set for the whole workflow, the settings file and the forge's default name the project's, and so is every store of the forge.
         """
-        return not self.context.fork or bool(self.scope_options.repo or self.scope_options.store)
+        return not self.context.fork or (self.scope_options.is_repo_from_command_line and self.store_name == STORES[0])
 
     @property
     def record_store(self) -> PinStore | None:
@@ -253,9 +253,8 @@ class ScopedSession(Session):
         commit = self.checkout.commit if self.checkout else self.context.commit
         scope = choose_scope(explicit, replace(self.context, commit=commit))
         by_name = bool(explicit) and not self.context.is_ci
-        identity = (self._find_project() if by_name and not scope.is_local else None) or pipeline_identity(
-            self.context, self.checkout.remote_name() if self.checkout else ""
-        )
+        found, doubt = self._find_project() if by_name and not scope.is_local else (None, "")
+        identity = found or pipeline_identity(self.context, self.checkout.remote_name() if self.checkout else "")
         return Asking(
             ScopeKey(identity, scope),
             commit or self.tree.commit,
@@ -263,22 +262,30 @@ class ScopedSession(Session):
             checksum=self.scope_options.pin_checksum,
             # At a desk a scope is asked for by name: whose pins they are is said, not refused.
             fork=None if by_name else self.context.fork,
+            doubt=doubt,
+            store_is_workspace=self.store_name == "workspace",
         )
 
-    def _find_project(self) -> PipelineId | None:
-        """Outside CI: the identity CI has, as the chosen store knows it by the address this clone came from."""
+    def _find_project(self) -> tuple[PipelineId | None, str]:
+        """Outside CI: the identity CI has, as the chosen store knows it by the address this clone came from; else why it is not known."""
         remote = self.remote
-        if remote is None or self.store_name == "workspace":
-            return None
+        if self.store_name == "workspace":
+            return None, ""
+        if remote is None:
+            has_remote = self.checkout is not None and bool(self.checkout.remote_url())
+            lacks = "the remote origin of this clone is no address of a forge" if has_remote else "this clone has no remote origin"
+            return None, f"{lacks}, which would say whose pipelines these are"
         if self.store_name != "stages-storage":
             from ci_plugin.cli.stores import find_project_on_forge
 
-            return find_project_on_forge(self.forge_access, self.clock.sleep)
+            found = find_project_on_forge(self.forge_access, self.clock.sleep)
+            return found, "" if found else f"no project {remote.path} known at {remote.host} to whoever asks"
         if not self.has_repository or self.repository is None:
-            return None
+            return None, ""
         from ci_plugin.registry.project_tag import find_project
 
-        return find_project(self.repository, self.registry, remote.host, remote.path)
+        found = find_project(self.repository, self.registry, remote.host, remote.path)
+        return found, "" if found else f"no project known for {remote.host}/{remote.path} in that repository"
 
     @cached_property
     def remote(self) -> RemoteAddress | None:
@@ -341,7 +348,7 @@ class ScopedSession(Session):
         from ci_plugin.registry.stages_storage import RegistryStagesStorage
 
         stored = RegistryStagesStorage(self.repository, self.registry, self.engine)
-        if not self.context.fork or self.scope_options.repo:
+        if not self.context.fork or self.scope_options.is_repo_from_command_line:
             return stored
         from ci_plugin.registry.read_only import ReadOnlyStagesStorage
 

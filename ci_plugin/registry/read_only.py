@@ -46,5 +46,6 @@ class ReadOnlyStagesStorage:
         raise InputError(
             f"expected the stage {signature} in {self.repository}, or a repository of the fork's own to store it in, found neither: "
             f"this job runs the code of the fork {self._fork}, which writes nothing into the project's",
-            hint="name a repository of the fork's own with --repo or STAGEPIN_REPO, or build with `--repo :local`",
+            hint="name a repository of the fork's own with --repo on the command line (a variable may name the project's), "
+            "or build with `--repo :local`",
         )

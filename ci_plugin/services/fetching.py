@@ -42,7 +42,7 @@ def get_record(asking: Asking, workspace: Workspace, store: PinStore | None, clo
         found = find_record(asking, workspace, store, refresh=True) or found
     found = found or find_after_lag(lambda: find_record(asking, workspace, store), store, clock)
     if found is None:
-        looked = f"{workspace.record_path}" + (f" and {store.name}" if store else not_looked(asking.key.scope))
+        looked = f"{workspace.record_path}" + (f" and {store.name}" if store else not_looked(asking))
         raise DocumentError(
             f"expected the build record of {asking.key.scope}, found none (looked in {looked})",
             hint="run `stagepin build` in this scope first; after a matrix of build jobs run `stagepin build --require-built`",

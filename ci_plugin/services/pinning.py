@@ -18,7 +18,7 @@ from ci_plugin.errors import AnswerIsNo, DocumentError, InputError, Location
 from ci_plugin.pins.pin_file import format_pin_file, parse_pin_file, pin_checksum
 from ci_plugin.pins.pin_set import PinSet
 from ci_plugin.services.resolving import IMPATIENT, Patience, resolve_pins
-from ci_plugin.values.pipeline import Scope, ScopeKey
+from ci_plugin.values.pipeline import ScopeKey
 from ci_plugin.values.reference import Repository
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ class Asking:
 
     ``by_name``: the scope was asked for by name outside CI, so the identity is the file's. ``any_commit``: a scope was asked for that need
     not be of this commit, as a rollback does. ``checksum``: that of the pin file the pin job spoke of, None where nobody told us. ``fork``:
-    the fork whose code this job runs, whose pins it may adopt; None for one that only reads and says whose they are.
+    the fork whose code this job runs, whose pins it may adopt; None for one that only reads and says whose they are. ``doubt``: why nobody
+    knows whose project this clone is, where a scope of its was asked for by name. ``store_is_workspace``: no store was wanted.
     """
 
     key: ScopeKey
@@ -40,6 +41,8 @@ class Asking:
     any_commit: bool = False
     checksum: str | None = None
     fork: str | None = ""
+    doubt: str = ""
+    store_is_workspace: bool = False
 
 
 Found = TypeVar("Found")
@@ -99,11 +102,11 @@ def get_pins(asking: Asking, workspace: Workspace, store: PinStore | None, clock
     adopted = find_pins(asking, workspace, store, clock)
     adopted = adopted or find_after_lag(lambda: find_pins(asking, workspace, store, clock), store, clock)
     if adopted is None:
-        looked = f"{workspace.pins_path}" + (f" and {store.name}" if store else not_looked(asking.key.scope))
+        looked = f"{workspace.pins_path}" + (f" and {store.name}" if store else not_looked(asking))
         handed = "run `stagepin pin` in an earlier job of this scope and hand .stagepin/pins.json on as a CI artifact"
         kept = "name a repository of the fork's own with --repo" if asking.fork else "set --repo so that it is kept in the stages storage"
         raise DocumentError(
-            f"expected the pins of {asking.key.scope}, found none (looked in {looked})",
+            f"expected the pins of {asking.key.scope}, found none (looked in {looked}){_because(asking)}",
             hint="run `stagepin pin` here first; outside CI, --scope or --pipeline names whose pins to fetch"
             if asking.key.scope.is_local
             else f"{handed}, or {kept}",
@@ -204,6 +207,9 @@ def fetch_pins(asking: Asking, workspace: Workspace, store: PinStore | None, clo
 
     Raises InputError without a store, DocumentError without pins.
     """
+    if store is None and asking.store_is_workspace and not asking.key.scope.is_local:
+        hint = "name another with --store, STAGEPIN_STORE or `store` in .stagepin.yaml: stages-storage is the default"
+        raise InputError("expected a store to fetch from, found the store workspace, which is where pins are fetched to", hint=hint)
     if store is None:
         found = "the scope local, whose pins stay in the workspace" if asking.key.scope.is_local else "no repository"
         hint = "set --repo or STAGEPIN_REPO to the stages storage, and outside CI say whose pins: --pipeline ID or --scope SCOPE"
@@ -213,8 +219,10 @@ def fetch_pins(asking: Asking, workspace: Workspace, store: PinStore | None, clo
         data = find_after_lag(lambda: store.find_pins(asking.key), store, clock)
     if data is None:
         raise DocumentError(
-            f"expected the pins of {asking.key.scope} in {store.name}, found none",
-            hint="check --scope, --pipeline and --repo against the pin job's; pins exist once `stagepin pin` ran with that repository",
+            f"expected the pins of {asking.key.scope} in {store.name}, found none{_because(asking)}",
+            hint="correct the remote (`git remote -v`) or name the repository and store the pin job used (--repo, --store)"
+            if asking.doubt
+            else "check --scope, --pipeline and --repo against the pin job's; pins exist once `stagepin pin` ran with that repository",
         )
     adopted = _adopt(asking, data, store.name, store.name)
     workspace.write_pins(data)
@@ -227,9 +235,15 @@ def _publish(asking: Asking, ours: Adopted, store: PinStore) -> Adopted:
     return ours if data == ours.document else _adopt(asking, data, store.name, store.name)
 
 
-def not_looked(scope: Scope) -> str:
+def not_looked(asking: Asking) -> str:
     """Why no store was looked in: ``local`` pins and records have none, whatever --repo says."""
-    return "; those of the scope local are kept in the workspace alone" if scope.is_local else "; no repository is set to look in"
+    if asking.key.scope.is_local:
+        return "; those of the scope local are kept in the workspace alone"
+    return "; the store workspace is no other place" if asking.store_is_workspace else "; no repository is set to look in"
+
+
+def _because(asking: Asking) -> str:
+    return f": {asking.doubt}" if asking.doubt else ""
 
 
 def _adopt(asking: Asking, data: bytes, place: str, source: str) -> Adopted:

@@ -56,7 +56,9 @@ def test_a_clone_over_https_of_any_spelling_is_the_same_project(project: Project
 def test_a_clone_of_another_project_does_not_find_them(project: Project, pinned: Job) -> None:
     ran = at_the_desk(project, "git@gitlab.example.com:other/app.git").run("fetch", "--pipeline", "1001")
     assert ran.code == 2
-    assert "expected the pins of pipeline:1001 in stages storage" in ran.err
+    told = f"error: expected the pins of pipeline:1001 in stages storage {project.stages}, found none: "
+    assert f"{told}no project known for gitlab.example.com/other/app in that repository\n" in ran.err
+    assert "next: correct the remote (`git remote -v`) or name the repository and store the pin job used (--repo, --store)" in ran.err
 
 
 def test_a_renamed_project_is_found_under_its_new_name_too(project: Project, pinned: Job) -> None:
@@ -71,6 +73,15 @@ def test_a_renamed_project_is_found_under_its_new_name_too(project: Project, pin
 
 def test_without_a_remote_the_answer_says_what_to_name(project: Project, pinned: Job) -> None:
     directory: Path = project.checkout(project.pipeline().commit)
-    ran = Job(directory, {**PLAIN, "STAGEPIN_REPO": project.stages}, project.engine()).run("fetch", "--pipeline", "1001")
+    desk = Job(directory, {**PLAIN, "STAGEPIN_REPO": project.stages}, project.engine())
+    for command in ("fetch", "verify"):
+        ran = desk.run(command, "--pipeline", "1001")
+        assert ran.code == 2
+        assert "error: expected the pins of pipeline:1001" in ran.err
+        assert ": this clone has no remote origin, which would say whose pipelines these are\n" in ran.err
+
+
+def test_a_remote_that_is_a_directory_is_told_apart_from_none(project: Project, pinned: Job) -> None:
+    ran = at_the_desk(project, "/srv/git/app.git").run("fetch", "--pipeline", "1001")
     assert ran.code == 2
-    assert "expected the pins of pipeline:1001" in ran.err
+    assert ": the remote origin of this clone is no address of a forge, which would say whose pipelines these are\n" in ran.err

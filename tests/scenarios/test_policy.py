@@ -11,7 +11,9 @@ import pytest
 
 from ci_plugin.values.document import seal
 from tests.fakes.git_repository import GitRepository
+from tests.fakes.gitlab import FakeGitLab
 from tests.fakes.registry import FakeRegistry, Request
+from tests.scenarios.gitlab_pipeline import PACKAGE, start
 from tests.scenarios.pipeline import BASE, PLAIN, Job, Pipeline, Project
 
 CONFIG = "image: app\nfrom: BASE\nfromLatest: true\n"
@@ -118,7 +120,10 @@ class TestForksOnGitLab:
         ran = job.run("build")
         assert ran.code == 2
         assert "this job runs the code of the fork mallory/app, which writes nothing into the project's" in ran.err
-        assert "next: name a repository of the fork's own with --repo or STAGEPIN_REPO, or build with `--repo :local`" in ran.err
+        assert (
+            "next: name a repository of the fork's own with --repo on the command line (a variable may name the project's), or build"
+            in ran.err
+        )
         assert writes(project.registry) == []
         job.must("build", "--repo", ":local")
         assert writes(project.registry) == []
@@ -130,6 +135,28 @@ class TestForksOnGitLab:
         pipeline.environ.update(FORK)
         ran = pipeline.job().must("pin")
         assert f"no copies are made in {project.stages}/bases: this job runs the code of the fork mallory/app" in ran.err
+        assert writes(project.registry) == []
+
+    def test_a_variable_that_is_set_for_the_whole_workflow_names_the_projects_own_repository(
+        self, project: Project, fork: Pipeline
+    ) -> None:
+        fork.environ["STAGEPIN_REPO"] = f"{project.registry.address}/group/app/release-stages"
+        job = fork.job()
+        ran = job.must("pin")
+        assert "or name a repository of the fork's own with --repo on the command line (variables and settings may name the" in ran.err
+        assert job.run("build").code == 2
+        job.must("pin", STAGEPIN_STORE="stages-storage")
+        assert writes(project.registry) == []
+
+    def test_a_store_of_the_forge_is_the_projects_own_whoever_names_it(self, project: Project) -> None:
+        project.commit(config=CONFIG)
+        with FakeGitLab() as gitlab:
+            gitlab.add_project("group/app", 4711)
+            fork = start(project, gitlab)
+            fork.environ.update(FORK)
+            fork.job().must("pin")
+            fork.job().must("pin", "--store", PACKAGE, "--repo", f"{project.registry.address}/mallory/stages")
+            assert gitlab.state.packages == []
         assert writes(project.registry) == []
 
     def test_a_repository_that_the_command_line_names_is_written(self, project: Project, fork: Pipeline) -> None:
@@ -224,8 +251,8 @@ class TestPoisonedArtifactsOnGitHub:
         project.commit(config=CONFIG)
         job = self.job(project, "2001", "pull_request", {"pull_request": {"number": 7, "head": {"repo": THEIRS}}})
         job.environ["STAGEPIN_SCOPE"] = "train-7"
-        job.must("pin")
-        job.must("build")
+        job.must("pin", "--repo", job.environ["STAGEPIN_REPO"])
+        job.must("build", "--repo", job.environ["STAGEPIN_REPO"])
         assert job.pins["fork"] == "mallory/app"
         return job
 
