@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -41,3 +42,10 @@ def build_wheel(work: Path) -> Path:
     subprocess.run(command, check=True, env={**os.environ, **offline_pip()})
     (wheel,) = (work / "wheel").glob("stagepin-*.whl")
     return wheel
+
+
+def from_wheel(example: str, work: Path) -> str:
+    """The text of the GitLab example, installing this source tree's wheel, which stands in for the project its address names."""
+    text, count = re.subn(r"git\+https://\S+@[\d.]+", f"file://{build_wheel(work)}", example)
+    assert count == 1, "expected one address of stagepin's project in the example"
+    return text

@@ -17,7 +17,7 @@ import pytest
 
 from ci_plugin.demo.rig import Rig
 from tests.e2e.ci_project import BASE_DIGEST_LABEL, CiProject, make_project, read_labels
-from tests.e2e.own_source import ROOT, build_wheel, offline_pip
+from tests.e2e.own_source import ROOT, from_wheel, offline_pip
 
 PROGRAM = ROOT / ".cache" / "npm" / "node_modules" / ".bin" / "gitlab-ci-local"
 STATE = Path(".gitlab-ci-local")
@@ -30,7 +30,7 @@ def project(request: pytest.FixtureRequest, tmp_path: Path, rig: Rig) -> CiProje
     shutil.copytree(ROOT / "templates", project.directory / "templates")
     example = (ROOT / ".gitlab-ci.example.yml").read_text("utf-8")
     inputs = f"inputs:\n      services: []\n      docker-host: {rig.docker_host}"
-    (project.directory / ".gitlab-ci.yml").write_text(example.replace("inputs:", inputs), "utf-8")
+    (project.directory / ".gitlab-ci.yml").write_text(from_wheel(example, tmp_path / "build").replace("inputs:", inputs), "utf-8")
     project.commit()
     return project
 
@@ -42,11 +42,8 @@ def job_path(tmp_path: Path) -> str:
     return f"{tmp_path / 'image' / 'bin'}{os.pathsep}{os.environ['PATH']}"
 
 
-def test_the_example_pipeline_deploys_what_was_pinned_although_the_base_moves_between_its_jobs(
-    project: CiProject, job_path: str, tmp_path: Path
-) -> None:
+def test_the_example_pipeline_deploys_what_was_pinned_although_the_base_moves_between_its_jobs(project: CiProject, job_path: str) -> None:
     pip = offline_pip()
-    pip["PIP_FIND_LINKS"] += f" {build_wheel(tmp_path / 'build').parent}"
     artifacts, deployed = project.directory / STATE / "artifacts", project.directory / STATE / "builds" / "deploy" / ".stagepin"
 
     def run(job: str) -> str:

@@ -18,7 +18,7 @@ import pytest
 
 from ci_plugin.demo.rig import Rig
 from tests.e2e.ci_project import BASE_DIGEST_LABEL, CiProject, make_project, read_labels
-from tests.e2e.own_source import ROOT, build_wheel, offline_pip
+from tests.e2e.own_source import ROOT, from_wheel, offline_pip
 from tests.fakes.gitlab import FakeGitLab
 
 PROGRAM = ROOT / ".cache" / "npm" / "node_modules" / ".bin" / "gitlab-ci-local"
@@ -39,7 +39,7 @@ def project(tmp_path: Path, rig: Rig) -> CiProject:
     shutil.copytree(ROOT / "templates", project.directory / "templates")
     example = (ROOT / ".gitlab-ci.example.yml").read_text("utf-8")
     inputs = f"inputs:\n      services: []\n      docker-host: {rig.docker_host}"
-    (project.directory / ".gitlab-ci.yml").write_text(example.replace("inputs:", inputs), "utf-8")
+    (project.directory / ".gitlab-ci.yml").write_text(from_wheel(example, tmp_path / "build").replace("inputs:", inputs), "utf-8")
     project.commit()
     return project
 
@@ -52,10 +52,9 @@ def job_path(tmp_path: Path) -> str:
 
 
 def test_the_template_keeps_pins_and_record_in_packages_and_deploys_after_every_artifact_is_gone(
-    project: CiProject, gitlab: FakeGitLab, job_path: str, tmp_path: Path
+    project: CiProject, gitlab: FakeGitLab, job_path: str
 ) -> None:
     pip = offline_pip()
-    pip["PIP_FIND_LINKS"] += f" {build_wheel(tmp_path / 'build').parent}"
     host, _, port = gitlab.address.rpartition(":")
     variables = {
         "CI_PIPELINE_ID": "1001",

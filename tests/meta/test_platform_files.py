@@ -63,9 +63,41 @@ def test_the_template_uses_the_inputs_it_declares_and_no_others() -> None:
     assert set(re.findall(r"\$\[\[ inputs\.([\w-]+) \]\]", jobs)) == set(inputs)
 
 
-def test_the_template_installs_this_version_by_default() -> None:
+def test_the_template_names_this_version() -> None:
     inputs, _ = _template()
     assert inputs["version"]["default"] == ci_plugin.__version__
+
+
+def _set_up(tmp_path: Path, path: str) -> subprocess.CompletedProcess[str]:
+    """What every job runs first, with every input at its default, in a job whose PATH is ``path``."""
+    (set_up,) = _jobs()[".stagepin"]["before_script"]
+    return subprocess.run(["/bin/bash", "-eo", "pipefail", "-c", set_up], cwd=tmp_path, env={"PATH": path}, capture_output=True, text=True)
+
+
+def test_a_job_without_stagepin_and_without_the_input_install_stops_and_asks_no_package_index(tmp_path: Path) -> None:
+    inputs, _ = _template()
+    assert inputs["install"]["default"] == ""
+    done = _set_up(tmp_path, str(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "error: expected the command stagepin in this job, found none",
+        "  next: say in the template's input 'install' how it is installed, or name an 'image' that has it",
+    ]
+
+
+def test_a_job_image_that_has_stagepin_needs_no_input(tmp_path: Path) -> None:
+    (tmp_path / "stagepin").write_text("#!/bin/sh\n", "utf-8")
+    (tmp_path / "stagepin").chmod(0o755)
+    assert _set_up(tmp_path, str(tmp_path)).returncode == 0
+
+
+def test_nothing_that_is_copied_from_here_installs_stagepin_by_its_name_from_a_package_index() -> None:
+    files = [ROOT / "README.md", ROOT / ".gitlab-ci.example.yml", ROOT / "action.yml", ROOT / "scripts" / "action"]
+    files += [file for folder in ("docs", "templates", "examples") for file in (ROOT / folder).rglob("*") if file.is_file()]
+    named = re.compile(r"""pip3? install (?:-\S+ )*[\\"']*stagepin\b(?:\[[\w,]+\])?+(?! @ )""")
+    assert named.search('pip install --quiet "stagepin[gitlab]==0.1.0"')
+    assert named.search("pip install stagepin\n")
+    assert {str(file): found[0] for file in files if (found := named.search(file.read_text("utf-8")))} == {}
 
 
 def test_the_deploy_job_takes_no_artifacts_so_that_their_expiry_cannot_stop_it() -> None:
