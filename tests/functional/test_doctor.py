@@ -82,7 +82,11 @@ class TestOnGitHub:
     def test_the_other_forges_store_is_named_as_that_and_is_no_failure(self, project: Project, github: FakeGitHub) -> None:
         found = stores(on_github(project, github, github.add_token(contents="read", actions="read")))
         assert readable(found) == ["stages-storage", "git-ref", "ci-artifact", "workspace"]
-        assert found["generic-package"]["reason"] == "expected a job of gitlab for the store generic-package, found one of github"
+        assert found["generic-package"]["reason"] == "a store of GitLab; this is a job of GitHub"
+
+    def test_the_other_forges_store_that_was_chosen_is_refused_as_pin_would(self, project: Project, github: FakeGitHub) -> None:
+        found = stores(on_github(project, github, github.add_token(contents="read"), "generic-package"), code=1)
+        assert found["generic-package"]["reason"].startswith("expected a job of ")
 
     def test_a_missing_right_is_named_and_stops_nobody_who_did_not_choose_that_store(self, project: Project, github: FakeGitHub) -> None:
         job = on_github(project, github, github.add_token(contents="read"))
@@ -210,8 +214,44 @@ class TestOutsideCi:
         job = project.pipeline().job()
         found = stores(job, "--repo", ":local")
         assert "create-if-absent on this one engine" in found["stages-storage"]["guarantee"]
+        assert "writing needs the engine, as `build` does anyway\n" in job.must("doctor", "--repo", ":local").out
+
+    def test_without_an_engine_every_row_about_its_own_store_says_so(self, project: Project) -> None:
+        project.commit(config=CONFIG)
+        job = project.pipeline().job()
         job.engine.dead = True
-        assert not stores(job, "--repo", ":local", code=1)["stages-storage"]["readable"]
+        ran = job.run("doctor", "--repo", ":local")
+        assert ran.code == 1
+        assert re.search(r"^stages storage +no +expected the engine to ", ran.out, re.MULTILINE)
+        assert re.search(r"^engine +no +expected the engine to ", ran.out, re.MULTILINE)
+        assert re.search(r"^stages-storage +yes +no +-$", ran.out, re.MULTILINE)
+        assert "stages-storage\n  cannot be read: expected the engine to " in ran.out
+        assert "to push to that repository" not in ran.out
+        assert ran.err.count("error: ") == 1
+
+
+class TestWhatIsDead:
+    def test_a_job_that_pins_or_deploys_needs_no_engine(self, project: Project) -> None:
+        project.commit(config=CONFIG)
+        job = project.pipeline().job()
+        job.engine.dead = True
+        ran = job.must("doctor")
+        assert re.search(r"^engine +no +expected the engine to .+ \(only `build` and `demo` need one\)$", ran.out, re.MULTILINE)
+        assert "error:" not in ran.err
+
+    def test_a_registry_that_is_down_is_asked_once_for_all_rows(self, project: Project) -> None:
+        project.commit(config=CONFIG)
+        project.registry.fail(status=502, times=None)
+        asked = []
+        for store in ("stages-storage", "workspace"):
+            project.registry.requests.clear()
+            ran = project.pipeline().job().run("doctor", STAGEPIN_STORE=store)
+            assert ran.code == 1
+            assert ran.err.count("error: ") == 1
+            assert re.search(r"^stages storage +no +.*found status 502", ran.out, re.MULTILINE)
+            assert re.search(r"^stages-storage\n(?:  .+\n)+?  cannot be read: .*found status 502", ran.out, re.MULTILINE)
+            asked.append({request.path for request in project.registry.requests})
+        assert [len(paths) for paths in asked] == [1, 1]
 
 
 class TestSettings:
@@ -270,7 +310,7 @@ def test_no_token_shows_in_any_format(project: Project, gitlab: FakeGitLab) -> N
 
 @pytest.mark.parametrize(
     ("module", "store", "line"),
-    [("github", "git-ref", 'pip install "stagepin[github]"'), ("gitlab", "generic-package", 'install it: pip install "stagepin[gitlab]"')],
+    [("github", "git-ref", "pip install "), ("gitlab", "generic-package", "pip install ")],
 )
 def test_a_store_whose_library_is_not_installed_has_the_line_that_installs_it(
     project: Project, github: FakeGitHub, gitlab: FakeGitLab, module: str, store: str, line: str
@@ -280,6 +320,6 @@ def test_a_store_whose_library_is_not_installed_has_the_line_that_installs_it(
     command = [sys.executable, "-c", code, "-C", str(job.directory), "doctor", "--format", "json"]
     done = subprocess.run(command, env={**job.environ, "DOCKER_HOST": "unix:///nonexistent"}, capture_output=True, text=True)
     found = {one["name"]: one for one in json.loads(done.stdout)["stores"]}
-    assert found[store]["hint"] == line
+    assert line in found[store]["hint"]
     assert found["stages-storage"]["readable"]
     assert github.requests == gitlab.requests == []

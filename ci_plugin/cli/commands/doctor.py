@@ -1,6 +1,7 @@
 """``stagepin doctor``: what works here, and why not; what each store would give, and which right is missing. It reads and changes nothing.
 
-A store that nobody chose, and what a pipeline can do without, may fail: that is shown and is no failure of the command.
+A store that nobody chose, and what a pipeline can do without, may fail: that is shown and is no failure of the command. A job that pins,
+verifies or deploys has no engine: it is an extra, unless the stages storage is the engine's own.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import click
 
@@ -17,10 +18,10 @@ from ci_plugin.cli.options import ProjectOptions, ScopeOptions, scope_options
 from ci_plugin.cli.project import ProjectSession
 from ci_plugin.cli.wiring import TOOL, Session
 from ci_plugin.errors import InputError, StagepinError
-from ci_plugin.ports import PinStore
+from ci_plugin.ports import PinStore, Registry
 from ci_plugin.reports.neutral import neutral
 from ci_plugin.reports.tables import format_table
-from ci_plugin.services.examining import Examined, examine_store
+from ci_plugin.services.examining import AskedOnce, Examined, ask_once, examine_store
 from ci_plugin.services.pinning import Asking
 from ci_plugin.values.pipeline import Scope, ScopeKey
 from ci_plugin.values.store_name import STORES
@@ -30,11 +31,14 @@ _MARKER = "<!-- stagepin-doctor -->"
 _WORKSPACE_GUARANTEE = "one winner as long as one pin job hands .stagepin/pins.json on; kept as long as that CI artifact"
 _WRITING = {
     "stages-storage": "writing needs the right `build` has anyway: to push to that repository",
+    ":local": "writing needs the engine, as `build` does anyway",
     "git-ref": "writing needs `permissions: {contents: write}` in the jobs that pin and build",
     "generic-package": "writing needs the role Developer or higher",
     "ci-artifact": "nothing is written: the CI takes .stagepin/ when the pin job hands it on as its artifact",
     "workspace": "",
 }
+_ONE_FORGES = {"git-ref": "github", "generic-package": "gitlab"}
+_FORGES = {"github": "GitHub", "gitlab": "GitLab"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,28 @@ class _Check:
     is_extra: bool = False
 
 
+class _Visit(ProjectSession):
+    """A session that asks a registry or an engine that gave no answer only once."""
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The client for every registry, to read."""
+        return AskedOnce(super().registry)
+
+    @cached_property
+    def ask_engine(self) -> Callable[[], str]:
+        """What the engine runs natively; the error it raises where there is none is kept too."""
+        return ask_once(lambda: str(self.engine.native_platform()))
+
+    @property
+    def is_stored_in_engine(self) -> bool:
+        """Whether the stages storage is the engine's own; what is wrong with the repository the rows say."""
+        try:
+            return self.repository is None
+        except StagepinError:
+            return False
+
+
 @click.command(
     "doctor",
     help="Show what works here, and why not: git, configuration, forge, scope, pins, stages storage, engine; and what each store of pins "
@@ -56,7 +82,7 @@ class _Check:
 @click.option("--format", "format_", type=click.Choice(["table", "json"]), default="table", help="How it is written to stdout.")
 @click.pass_obj
 def command(session: Session, scope: ScopeOptions, format_: str) -> int:
-    run = ProjectSession(session, scope, ProjectOptions())
+    run = _Visit(session, scope, ProjectOptions())
     checks = [_ask(name, question) for name, question in _questions(run).items()]
     checks += [_ask(name, question, is_extra=True) for name, question in _extras(run).items()]
     stores = _examine(run, next(check for check in checks if check.name == "pins"))
@@ -69,7 +95,7 @@ def command(session: Session, scope: ScopeOptions, format_: str) -> int:
     return 1 if failed else 0
 
 
-def _questions(run: ProjectSession) -> Mapping[str, Callable[[], str]]:
+def _questions(run: _Visit) -> Mapping[str, Callable[[], str]]:
     questions: dict[str, Callable[[], str]] = {
         "tool": lambda: f"{TOOL}, Python {sys.version.split()[0]}",
         "git": lambda: f"commit {run.tree.commit} in {run.tree.top}",
@@ -77,8 +103,9 @@ def _questions(run: ProjectSession) -> Mapping[str, Callable[[], str]]:
         "forge": lambda: f"{run.context.forge}, scope {run.asking.key.scope}",
         "pins": lambda: _pins(run),
         "stages storage": lambda: _storage(run),
-        "engine": lambda: f"runs {run.engine.native_platform()}",
     }
+    if run.is_stored_in_engine:
+        questions["engine"] = lambda: f"runs {run.ask_engine()}"
     if _settings_say(run, "keep"):
         questions["copies of bases"] = lambda: _keep(run)
     if _settings_say(run, "allowed"):
@@ -86,8 +113,10 @@ def _questions(run: ProjectSession) -> Mapping[str, Callable[[], str]]:
     return questions
 
 
-def _extras(run: ProjectSession) -> Mapping[str, Callable[[], str]]:
+def _extras(run: _Visit) -> Mapping[str, Callable[[], str]]:
     extras: dict[str, Callable[[], str]] = {}
+    if not run.is_stored_in_engine:
+        extras["engine"] = lambda: _extra_engine(run)
     if _settings_say(run, "mirrors"):
         mirrors = [f"{registry} is asked at {', '.join(places)} first" for registry, places in run.settings.mirrors.items()]
         extras["mirrors"] = lambda: "; ".join(mirrors)
@@ -100,7 +129,7 @@ def _extras(run: ProjectSession) -> Mapping[str, Callable[[], str]]:
     return extras
 
 
-def _settings_say(run: ProjectSession, name: str) -> bool:
+def _settings_say(run: _Visit, name: str) -> bool:
     """Whether the settings have something there; what is wrong with them the rows above it say."""
     try:
         return getattr(run.settings, name) not in (None, {})
@@ -115,13 +144,13 @@ def _ask(name: str, question: Callable[[], str], *, is_extra: bool = False) -> _
         return _Check(name, error.message, error, is_extra)
 
 
-def _configuration(run: ProjectSession) -> str:
+def _configuration(run: _Visit) -> str:
     configuration = run.configuration
     names = ", ".join(image.name for image in configuration)
     return f"{configuration.file or 'Dockerfiles of the settings'} ({configuration.dialect}): {names}"
 
 
-def _pins(run: ProjectSession) -> str:
+def _pins(run: _Visit) -> str:
     from ci_plugin.services.pinning import find_pins
 
     adopted = find_pins(run.asking, run.workspace, None, run.clock)
@@ -130,14 +159,22 @@ def _pins(run: ProjectSession) -> str:
     )
 
 
-def _storage(run: ProjectSession) -> str:
+def _storage(run: _Visit) -> str:
     if run.repository is None:
+        run.ask_engine()
         return ":local, the engine's own store (set --repo to share stages between jobs)"
     run.registry.find_descriptor(run.repository.tagged(_PROBE))
     return f"{run.repository} may be read; the first `stagepin pin` shows whether it may be written"
 
 
-def _keep(run: ProjectSession) -> str:
+def _extra_engine(run: _Visit) -> str:
+    try:
+        return f"runs {run.ask_engine()}"
+    except StagepinError as error:
+        raise InputError(f"{error.message} (only `build` and `demo` need one)", hint=error.hint) from None
+
+
+def _keep(run: _Visit) -> str:
     keep = run.settings.keep
     if keep is None:
         return ""
@@ -145,7 +182,7 @@ def _keep(run: ProjectSession) -> str:
     return f"{keep} may be read; the first `stagepin pin` shows whether it may be written"
 
 
-def _allowed(run: ProjectSession) -> str:
+def _allowed(run: _Visit) -> str:
     from ci_plugin.cli.pins import check_registries
     from ci_plugin.config.platforms import choose_platforms
     from ci_plugin.config.references import list_references
@@ -155,7 +192,7 @@ def _allowed(run: ProjectSession) -> str:
     return f"{', '.join(map(str, run.settings.allowed or ()))}; every reference of the configuration is within"
 
 
-def _comments(run: ProjectSession, number: int) -> str:
+def _comments(run: _Visit, number: int) -> str:
     from ci_plugin.cli.discussion import open_discussion
     from ci_plugin.retry import RetryPolicy
 
@@ -164,14 +201,14 @@ def _comments(run: ProjectSession, number: int) -> str:
     return f"those of number {number} may be read; the first `stagepin drift --comment` shows whether they may be written"
 
 
-def _is_local(run: ProjectSession) -> bool:
+def _is_local(run: _Visit) -> bool:
     try:
         return run.asking.key.scope.is_local
     except StagepinError:
         return False
 
 
-def _examine(run: ProjectSession, workspace: _Check) -> list[Examined]:
+def _examine(run: _Visit, workspace: _Check) -> list[Examined]:
     """Every store there is. Where nobody can say whose pins to ask for, none is asked."""
     try:
         asking = run.asking
@@ -183,7 +220,7 @@ def _examine(run: ProjectSession, workspace: _Check) -> list[Examined]:
     return [_examine_one(run, name, asking, workspace) for name in STORES]
 
 
-def _examine_one(run: ProjectSession, name: str, asking: Asking, workspace: _Check) -> Examined:
+def _examine_one(run: _Visit, name: str, asking: Asking, workspace: _Check) -> Examined:
     is_chosen = name == run.store_name
     if name == "workspace":
         return Examined(name, is_chosen, _WORKSPACE_GUARANTEE, "" if workspace.error else workspace.answer, workspace.error)
@@ -191,7 +228,12 @@ def _examine_one(run: ProjectSession, name: str, asking: Asking, workspace: _Che
     return replace(found, holds="nothing was asked for: the scope is local") if found.holds and _is_local(run) else found
 
 
-def _open(run: ProjectSession, name: str, is_chosen: bool) -> PinStore:
+def _open(run: _Visit, name: str, is_chosen: bool) -> PinStore:
+    if name == STORES[0] and run.is_stored_in_engine and run.is_repository_named:
+        run.ask_engine()
+    if name in _ONE_FORGES and not is_chosen and run.forge_access.forge != _ONE_FORGES[name]:
+        here = f"a {'job' if run.context.pipeline else 'clone'} of {_FORGES[run.forge_access.forge]}"
+        raise InputError(f"a store of {_FORGES[_ONE_FORGES[name]]}; this is {here}")
     if name == "ci-artifact" and _is_local(run):
         raise InputError("expected a pipeline whose CI artifacts to read, found the scope local", hint="name one: --pipeline ID")
     store = run.open_store(name)
@@ -206,7 +248,7 @@ def _open(run: ProjectSession, name: str, is_chosen: bool) -> PinStore:
     return store
 
 
-def _as_text(run: ProjectSession, checks: list[_Check], stores: list[Examined]) -> Iterator[str]:
+def _as_text(run: _Visit, checks: list[_Check], stores: list[Examined]) -> Iterator[str]:
     yield format_table(("WHAT", "WORKS", "HOW, OR WHY NOT"), [(check.name, _yes(not check.error), check.answer) for check in checks])
     yield ""
     rows = [(store.name, _yes(store.is_chosen), _yes(not store.error), store.holds) for store in stores]
@@ -215,24 +257,24 @@ def _as_text(run: ProjectSession, checks: list[_Check], stores: list[Examined]) 
     yield from _remarks(run, stores)
 
 
-def _remarks(run: ProjectSession, stores: list[Examined]) -> Iterator[str]:
+def _remarks(run: _Visit, stores: list[Examined]) -> Iterator[str]:
     """What does not fit into a table: sentences, one a line."""
     if len({store.error for store in stores}) == 1 and stores[0].error:
         yield f"no store was asked: {neutral(stores[0].error.message)}"
         return
     for store in stores:
         yield store.name
-        yield from (f"  {sentence}" for sentence in _sentences(store) if sentence)
+        yield from (f"  {sentence}" for sentence in _sentences(run, store) if sentence)
     if _is_local(run):
         yield "the scope here is local: its pins stay in the workspace; --pipeline ID or --scope SCOPE names pins of a store"
     elif not run.may_publish:
         yield f"this job runs the code of the fork {neutral(run.context.fork)}: it reads the chosen store and writes nothing there"
 
 
-def _sentences(store: Examined) -> Iterator[str]:
+def _sentences(run: _Visit, store: Examined) -> Iterator[str]:
     if store.guarantee:
         yield store.guarantee
-        yield _WRITING[store.name]
+        yield _WRITING[":local" if store.name == STORES[0] and run.is_stored_in_engine else store.name]
     if store.error:
         yield f"cannot be read: {neutral(store.error.message)}"
         yield f"next: {neutral(store.error.hint)}" if store.error.hint else ""
