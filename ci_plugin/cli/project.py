@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ci_plugin.project_files import DirectoryFiles
 
 GITERMINISM_FILE = "werf-giterminism.yaml"
+_STORES_OF_ONE = ("stages-storage", "workspace")
+"""Stores that are this machine's own where the stages storage is ``:local``."""
 PREDEFINED_ARGS = frozenset(f"{name}_PROXY" for name in ("HTTP", "HTTPS", "FTP", "NO", "ALL"))
 PREDEFINED_ARGS |= {name.lower() for name in PREDEFINED_ARGS}
 """Build arguments a Dockerfile need not declare (docs.docker.com, "Predefined ARGs")."""
@@ -47,7 +49,8 @@ class ProjectSession(ScopedSession):
     @cached_property
     def project_tree(self) -> SourceTree:
         """What is read of the project: the commit; at a desk that keeps everything in its own engine, uncommitted changes over it."""
-        if self.context.is_ci or self.repository is not None:
+        is_seen_by_others = self.context.is_ci or self.repository is not None or self.store_name not in _STORES_OF_ONE
+        if is_seen_by_others:
             return self.tree
         changes = self.tree.changes()
         if not changes:
@@ -127,8 +130,8 @@ class ProjectSession(ScopedSession):
     def need_committed(self) -> None:
         """Before anything is published: the files the configuration is read from are those of the commit. Raises InputError."""
         _ = self.configuration  # what it is read from is known once it was read
-        if self.uncommitted and self.repository is not None:
-            self._refuse_uncommitted(f"in a build for {self.repository}")
+        if self.uncommitted and (self.repository is not None or self.store_name not in _STORES_OF_ONE):
+            self._refuse_uncommitted(f"in a build for {self.repository or self.store_name}")
 
     def _refuse_uncommitted(self, where: str) -> None:
         hint = "commit them (git add, git commit), or take the change back (git checkout); files that a job makes are added by name: "

@@ -85,7 +85,7 @@ class Edits:
         spot = self._spot(key)
         # Renamed by now: what stands there is the new word.
         found = re.match(r"([ \t]*)[\w\"']+[ \t]*:", line or "")
-        if line is None or spot is None or found is None or not isinstance(value, ScalarNode) or "{{" in found[0]:
+        if line is None or spot is None or found is None or not _is_all_of(value, line[found.end() :]):
             self.by_hand(key, f"write below it: {', '.join(lines)}")
             return
         end = "\r\n" if line.endswith("\r\n") else "\n"
@@ -143,6 +143,14 @@ class Edits:
             found.append(line if not inserted or line.endswith("\n") else line + "\n")
             found += inserted
         return "".join((*found, *self._ends.get(file, ())))
+
+
+def _is_all_of(value: Node, rest: str) -> bool:
+    """Whether a value ends in the line it begins in, as far as the rest of that line tells; what a template printed is taken to."""
+    if not isinstance(value, ScalarNode):
+        return False
+    written = _COMMENT.sub("", rest).strip()
+    return "{{" in written or written.strip("\"'") == value.text
 
 
 def _renamed(line: str, word: str, to: str) -> str | None:

@@ -25,7 +25,7 @@ from ci_plugin.errors import ConfigError, Location
 
 GITERMINISM_FILE = "werf-giterminism.yaml"
 _LOOKS_SECRET = re.compile(r"TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|KEY|CREDENTIAL|AUTH(?!OR(?!IZ))", re.IGNORECASE)
-_LONGEST_PATTERN = 200
+_LONGEST_PATTERN, _LONGEST_NAME, _MOST_REPEATS = 200, 200, 3
 _NESTED_REPEAT = re.compile(r"[*+}]\)*[*+{]|\)[*+{]")
 """A repeated group: in Go harmless, in Python a way to spend an afternoon on one name."""
 
@@ -42,9 +42,13 @@ def _name(node: Node) -> str | re.Pattern[str]:
     if len(text) < 2 or not (text.startswith("/") and text.endswith("/")):
         return text
     pattern = text[1:-1]
-    if len(pattern) > _LONGEST_PATTERN or _NESTED_REPEAT.search(pattern):
+    if len(pattern) > _LONGEST_PATTERN or _NESTED_REPEAT.search(pattern) or len(re.findall("[*+{]", pattern)) > _MOST_REPEATS:
         hint = "write the names out, or a pattern such as /APP_.*/"
-        raise ConfigError(f"expected a short pattern without repeated groups, found {text[:100]!r}", hint=hint, where=node.location)
+        raise ConfigError(
+            f"expected a short pattern with at most {_MOST_REPEATS} repeats and no repeated group, found {text[:100]!r}",
+            hint=hint,
+            where=node.location,
+        )
     try:
         return re.compile(pattern, re.ASCII)
     except re.error as error:
@@ -96,7 +100,7 @@ class ReadableNames(Container[str]):
         """Whether this name is written out, or matched by a pattern and no secret by its looks."""
         if name in self.names:
             return True
-        is_open = isinstance(name, str) and not _LOOKS_SECRET.search(name)
+        is_open = isinstance(name, str) and len(name) <= _LONGEST_NAME and not _LOOKS_SECRET.search(name)
         return is_open and any(isinstance(item, re.Pattern) and item.fullmatch(str(name)) for item in self.names)
 
 

@@ -52,7 +52,14 @@ def test_every_key_werf_knows_is_taken() -> None:
         (BEGIN + "cli: {allowCustomTags: maybe}\n", "werf-giterminism.yaml:2:24: expected true or false, found 'maybe'"),
         (BEGIN + "config: {dockerfile: {allowUncommitted: {a: b}}}\n", "expected text or a list of texts, found a mapping"),
         (BEGIN + "config: {goTemplateRendering: {allowEnvVariables: ['/[/']}}\n", "expected a regular expression, found '/[/'"),
-        (BEGIN + "config: {goTemplateRendering: {allowEnvVariables: ['/(A+)+/']}}\n", "expected a short pattern without repeated groups"),
+        (
+            BEGIN + "config: {goTemplateRendering: {allowEnvVariables: ['/(A+)+/']}}\n",
+            "expected a short pattern with at most 3 repeats and no repeated group",
+        ),
+        (
+            BEGIN + "config: {goTemplateRendering: {allowEnvVariables: ['/.*.*.*.*x/']}}\n",
+            "expected a short pattern with at most 3 repeats",
+        ),
         (BEGIN + "---\na: b\n", "expected one document, found several"),
     ],
 )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ci_plugin.config.load import load_configuration
@@ -129,6 +130,7 @@ class TestWhatNeedsPeople:
             ),
             ("{{ `dimg` }}: app\nfrom: a:1\n", "dappfile.yml:1: `dimg` is `image`"),
             ("{artifact: a, from: 'b:1'}\n", "dappfile.yml:1: write below it: final: false"),
+            ("artifact:\n  a\nfrom: b:1\n", "dappfile.yml:1: write below it: final: false"),
         ],
     )
     def test_it_is_listed_with_its_place(self, text: str, told: str) -> None:
@@ -211,6 +213,7 @@ def old_files(draw: st.DrawFn) -> dict[str, str]:
     return {"dappfile.yml": text} if is_dapp else {"werf.yaml": META + text}
 
 
+@settings(deadline=None)
 @given(old_files())
 def test_model_signatures_and_references_are_the_same_and_a_second_time_changes_nothing(files: dict[str, str]) -> None:
     try:
@@ -237,3 +240,55 @@ def test_what_would_build_something_else_is_not_given_out() -> None:
         migrated({"dappfile.yml": f"dimg: app\nfrom: {base}\n"})
     assert raised.value.message == "expected image 'app' to stay as it is, found another base"
     assert "docs/config-command.md has the table" in raised.value.hint
+
+
+PIECES = (
+    *(
+        "dimg",
+        "image",
+        "artifact",
+        "from",
+        "fromDimg",
+        "fromImage",
+        "import",
+        "git",
+        "shell",
+        "asLayers",
+        "final",
+        "project: p\nconfigVersion: 1",
+    ),
+    *(
+        ": ",
+        ":",
+        "a",
+        "alpine",
+        "b:1",
+        "~",
+        "\n",
+        "\n",
+        "\n---\n",
+        "- ",
+        "  ",
+        "{",
+        "}",
+        "[",
+        "]",
+        "'",
+        '"',
+        "# c",
+        "&x ",
+        "*x",
+        "<<: *x",
+        "|\n",
+    ),
+    *("{{ ", " }}", "{{ if .Env }}", "{{ end }}", '{{ define "t" }}', '{{ include "t" . }}', "{{- ", " -}}", "\r\n", "\t", "\ufeff", "é"),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=25), st.sampled_from(["dappfile.yml", "werf.yaml"]))
+def test_whatever_the_text_the_answer_is_a_migration_or_an_error_of_ours(pieces: list[str], file: str) -> None:
+    with suppress(ConfigError):
+        migration = migrated({file: "".join(pieces)})
+        if migration.is_whole and migration.texts:
+            assert migrate(after({file: ""}, migration), PROJECT).texts == {}
