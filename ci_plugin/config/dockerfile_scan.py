@@ -9,9 +9,10 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeAlias
 
 from ci_plugin.errors import ConfigError, Location
@@ -23,6 +24,7 @@ _SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u
 _ASCII_SPACES = "\t\v\f\r "
 """White space between an instruction's name, its flags and its words."""
 _DIRECTIVE = re.compile(rf"[{_SPACES}]*([a-zA-Z][a-zA-Z0-9]*)[\t\f\r ]*=[\t\f\r ]*(?=[^\n])")
+_MOST_INSTRUCTIONS = 10_000
 _NO_TRIGGER = frozenset(("FROM", "MAINTAINER", "ONBUILD"))
 _HEREDOC = re.compile(r"\d*<<(-?)( ?)([^<]+)")
 _TAKES_HEREDOC = frozenset(("ADD", "COPY", "RUN"))
@@ -160,6 +162,7 @@ class _Scanner:
         self._escape = "\\"
         self._lines = [(match.start(), match[0]) for match in re.finditer(r"[^\n]*\n|[^\n]+", text)]
         self._next = 0
+        self._by_text: dict[bool, dict[str, list[int]]] = {}
 
     def scan(self) -> Scan:
         directives = self._directives("#")
@@ -168,7 +171,10 @@ class _Scanner:
         # BuildKit looks below a first line `#!` for the syntax and for nothing else.
         if "escape" in directives and not self._has_shebang():
             self._escape = self._read_escape(directives["escape"])
-        instructions = tuple(self._instructions())
+        instructions = tuple(islice(self._instructions(), _MOST_INSTRUCTIONS + 1))
+        if len(instructions) > _MOST_INSTRUCTIONS:
+            message = f"expected at most {_MOST_INSTRUCTIONS} instructions, found more"
+            raise ConfigError(message, hint="is this the right file?", where=instructions[-1].location)
         starts = tuple(start for start, _ in self._lines) or (0,)
         return Scan(self._text, self._file, self._escape, directives, instructions, starts)
 
@@ -288,21 +294,26 @@ class _Scanner:
         return Instruction(instruction.name, instruction.flags, instruction.arguments, instruction.location, instruction.start, (), outer)
 
     def _heredoc(self, opening: Opening, where: Location) -> Heredoc | None:
-        content, first = "", self._next
         name, chomp, is_spaced = opening
-        while self._next < len(self._lines):
-            _, line = self._lines[self._next]
-            self._next += 1
-            ending = line.rstrip("\r\n")
-            if (ending.lstrip("\t") if chomp else ending) == name:
-                return Heredoc(name, content)
-            content += line
+        found = self._lines_of(chomp).get(name, [])
+        position = bisect_left(found, self._next)
+        if position < len(found):
+            content = "".join(line for _, line in self._lines[self._next : found[position]])
+            self._next = found[position] + 1
+            return Heredoc(name, content)
         if is_spaced:  # `$((1 << 2))` is no here-document to most builders, and the newest refuse it
-            self._next = first
             return None
-        raise ConfigError(
-            f"expected the here-document to end with a line {name[:50]!r}, found the end of the file", hint="add it", where=where
-        )
+        message = f"expected the here-document to end with a line {name[:50]!r}, found the end of the file"
+        raise ConfigError(message, hint="add it", where=where)
+
+    def _lines_of(self, chomp: bool) -> dict[str, list[int]]:
+        """The numbers of the lines of each text, without its leading tabs where they go: no file is read once for each of its lines."""
+        if chomp not in self._by_text:
+            by_text = self._by_text.setdefault(chomp, {})
+            for number, (_, line) in enumerate(self._lines):
+                ending = line.rstrip("\r\n")
+                by_text.setdefault(ending.lstrip("\t") if chomp else ending, []).append(number)
+        return self._by_text[chomp]
 
 
 def heredoc_openings(line: str) -> list[Opening]:

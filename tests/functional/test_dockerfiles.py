@@ -128,7 +128,13 @@ DOCKERFILES: dict[str, tuple[str | bytes, str, str]] = {
         "Dockerfile:62",
     ),
     "30-100000-nested-triggers": ("FROM a\n" + "ONBUILD " * 100_000, "expected an instruction after ONBUILD", "Dockerfile:2"),
-    "30-100000-stages": ("FROM a\n" * 100_000, "expected at most 1000 stages, found 100000", "Dockerfile:1001"),
+    "30-100000-stages": ("FROM a\n" * 100_000, "expected at most 10000 instructions, found more", "Dockerfile:10001"),
+    "30-9000-stages": ("FROM a\n" * 9000, "expected at most 1000 stages, found 9000", "Dockerfile:1001"),
+    "30-here-documents-nobody-ends": (
+        "FROM a\n" + "".join(f"RUN << E{number}\n" for number in range(9000)) + "FRMO\n",
+        "expected a Dockerfile instruction, found 'FRMO'",
+        "Dockerfile:9002",
+    ),
     "30-a-megabyte-of-blanks": (
         "# a=b" + " " * 900_000 + "c\nFRMO a\n",
         "expected a Dockerfile instruction, found 'FRMO a'",
