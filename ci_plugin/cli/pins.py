@@ -46,6 +46,7 @@ def pin_once(session: ProjectSession, request: PinRequest = PLAIN_REQUEST) -> Ad
         locked=request.locked,
         max_age=request.max_age or settings.max_age,
         publish=session.may_publish,
+        assure=True,
         keep=keep,
         copy=_keep_bases,
         patience=Patience(settings.platform_wait_seconds, session.console.event),
@@ -61,7 +62,7 @@ def pin_once(session: ProjectSession, request: PinRequest = PLAIN_REQUEST) -> Ad
         clock=session.clock,
         policy=policy,
     )
-    _tell(session, adopted)
+    _tell(session, adopted, locked=request.locked)
     _tell_keep(session, adopted, keep)
     return adopted
 
@@ -121,7 +122,7 @@ def describe_base(image: Image) -> str:
     return f"{image.name}: base follows the registry" if follows else f"{image.name}: base frozen at first build (add fromLatest: true)"
 
 
-def _tell(session: ProjectSession, adopted: Adopted) -> None:
+def _tell(session: ProjectSession, adopted: Adopted, *, locked: bool) -> None:
     console, store = session.console, session.pin_store
     if adopted.source == "resolved":
         console.event(f"pinned for {adopted.pins.scope}, references: {len(adopted.pins.pins)}")
@@ -135,8 +136,9 @@ def _tell(session: ProjectSession, adopted: Adopted) -> None:
         if pin.digest is None:
             console.warning(f"{pin.reference} is not pinned (only a stage that must be built on it will stop): {pin.reason}")
     _tell_fork(session, adopted)
-    if store is not None and adopted.source == "workspace":
-        # Nobody asked the store: a job that has the pin file makes no request.
+    is_unasked = locked or session.asking.by_name or not session.may_publish
+    if store is not None and adopted.source == "workspace" and is_unasked:
+        # A job that has the pin file and makes no pins asks for nothing.
         console.detail(f"whether the {store.name} holds them too was not asked")
     elif store is not None and adopted.source == "resolved" and not session.may_publish:
         console.warning(

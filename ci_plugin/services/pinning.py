@@ -55,13 +55,15 @@ class PinPolicy:
     """What a pin job insists on.
 
     ``locked``: nothing may be resolved. ``max_age``: an older set stops the job; a ``local`` one is made anew. ``publish``: whether this
-    job may write to the store (a fork writes its own only). ``keep``: the repository that gets a copy of every base, made by ``copy``.
-    ``patience``: with an index that lacks a platform.
+    job may write to the store (a fork writes its own only). ``assure``: the workspace's pins are put into a store that lacks them, and
+    refused where it has others; ``locked`` asks no store for that. ``keep``: the repository that gets a copy of every base, made by
+    ``copy``. ``patience``: with an index that lacks a platform.
     """
 
     locked: bool = False
     max_age: timedelta | None = None
     publish: bool = True
+    assure: bool = False
     keep: Repository | None = None
     copy: Copy | None = None
     patience: Patience = IMPATIENT
@@ -134,6 +136,8 @@ def adopt_or_create(
     if adopted is not None and not _is_outgrown(adopted.pins, references, policy, clock):
         _check(adopted, references, policy, clock, workspace)
         _copy(adopted.pins, policy, registry)
+        if store is not None and _has_to_assure(adopted, asking, policy):
+            _assure(asking, adopted, store, workspace)
         return adopted
     _may_resolve(asking, len(references), policy)
     created = PinSet(
@@ -233,6 +237,27 @@ def _publish(asking: Asking, ours: Adopted, store: PinStore) -> Adopted:
     """Create if absent, then adopt what the store has: whoever won, every job of the scope reads the same document."""
     data = store.create_pins(asking.key, ours.document)
     return ours if data == ours.document else _adopt(asking, data, store.name, store.name)
+
+
+def _has_to_assure(adopted: Adopted, asking: Asking, policy: PinPolicy) -> bool:
+    # A scope that was asked for by name at a desk is somebody else's: their pins are read here, not filed.
+    return adopted.source == "workspace" and policy.assure and policy.publish and not policy.locked and not asking.by_name
+
+
+def _assure(asking: Asking, ours: Adopted, store: PinStore, workspace: Workspace) -> None:
+    """See to it that the store has the workspace's pins. Raises DocumentError where it has others."""
+    data = store.create_pins(asking.key, ours.document)
+    if data == ours.document:
+        return
+    theirs = pin_checksum(_adopt(asking, data, store.name, store.name).pins)
+    if theirs != pin_checksum(ours.pins):
+        raise DocumentError(
+            f"expected the pins {pin_checksum(ours.pins)} in the {store.name} too, found {theirs}: "
+            f"the scope {asking.key.scope} has two pin sets",
+            hint=f"remove {workspace.pins_path} and run `stagepin pin` again, which takes those of the store; "
+            "what was built from the removed ones has to be built again",
+            where=Location(str(workspace.pins_path)),
+        )
 
 
 def not_looked(asking: Asking) -> str:

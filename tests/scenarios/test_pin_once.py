@@ -32,8 +32,45 @@ def test_a_job_that_has_the_pin_file_asks_no_registry_what_a_tag_means(project: 
     pin = pipeline.job()
     pin.must("pin")
     project.registry.requests.clear()
-    pipeline.job(artifacts_of=pin).must("pin")
+    pipeline.job(artifacts_of=pin).must("pin", "--locked")
     assert project.registry.requests == []
+    pipeline.job(artifacts_of=pin).must("plan")
+    assert project.upstream_requests() == project.requests_for("/manifests/stagepin-") == []
+    pipeline.job(artifacts_of=pin).must("pin")
+    assert project.upstream_requests() == []
+    assert {request.method for request in project.registry.requests} <= {"GET", "HEAD"}
+
+
+def test_a_pin_job_that_has_the_pin_file_sees_to_it_that_the_storage_has_it_too(project: Project) -> None:
+    project.commit(config=CONFIG)
+    pipeline = project.pipeline()
+    pin = pipeline.job()
+    pin.must("pin", "--store", "workspace")
+    project.move_base("2")
+    again, later = pipeline.job(artifacts_of=pin), pipeline.job()
+    assert f"kept in the workspace and in the stages storage {project.stages}" in again.must("pin").err
+    later.must("fetch")
+    assert later.pins == again.pins == pin.pins
+    assert project.upstream_requests()[1:] == []
+
+
+def test_a_pin_file_beside_which_the_storage_has_another_set_is_refused_and_both_are_named(project: Project) -> None:
+    project.commit(config=CONFIG)
+    pipeline = project.pipeline()
+    lone, pin = pipeline.job(), pipeline.job()
+    lone.must("pin", "--store", "workspace")
+    project.move_base("2")
+    pin.must("pin")
+    ran = lone.run("pin")
+    assert ran.code == 2
+    ours, theirs = lone.pins["checksum"], pin.pins["checksum"]
+    told = f"error: expected the pins {ours} in the stages storage {project.stages} too, found {theirs}: the scope pipeline:1001 has two"
+    assert told in ran.err
+    assert f"next: remove {lone.workspace / 'pins.json'} and run `stagepin pin` again, which takes those of the store" in ran.err
+    assert lone.must("pin", "--locked")
+    (lone.workspace / "pins.json").unlink()
+    lone.must("pin")
+    assert lone.pins == pin.pins
 
 
 def test_a_job_whose_workspace_was_lost_gets_the_pins_from_the_storage(project: Project) -> None:
@@ -94,7 +131,7 @@ def test_only_a_storage_that_was_read_or_written_is_said_to_hold_the_pins(projec
     project.commit(config=CONFIG)
     job = project.pipeline().job()
     assert f"kept in the workspace and in the stages storage {project.stages}" in job.must("pin").err
-    ran = job.must("pin", "--repo", f"{project.registry.address}/elsewhere")
+    ran = job.must("pin", "--locked", "--repo", f"{project.registry.address}/elsewhere")
     assert "pins of pipeline:1001 adopted from workspace" in ran.err
     assert "elsewhere" not in ran.err
 

@@ -87,6 +87,31 @@ class TestAdoptOrCreate:
         assert create(workspace, store, NOBODY).source == "memory store"
         assert workspace.pins == stored
 
+    ASSURE = PinPolicy(assure=True)
+
+    def test_the_pin_job_gives_a_store_the_pins_it_lacks(self) -> None:
+        ours, store = format_pin_file(pin_set()), MemoryStore()
+        assert create(MemoryWorkspace(ours), store, NOBODY, policy=self.ASSURE).source == "workspace"
+        assert store.pins == {ASKING.key.short_hash: ours}
+
+    @pytest.mark.parametrize("policy", [PinPolicy(assure=True, locked=True), PinPolicy(assure=True, publish=False), DEFAULT_POLICY])
+    def test_who_may_not_write_or_resolves_nothing_asks_no_store(self, policy: PinPolicy) -> None:
+        store = MemoryStore(loses_everything=True)
+        create(MemoryWorkspace(format_pin_file(pin_set())), store, NOBODY, policy=policy)
+        by_name = replace(ASKING, by_name=True)
+        create(MemoryWorkspace(format_pin_file(pin_set())), store, NOBODY, asking=by_name, policy=self.ASSURE)
+        assert store.pins == {}
+
+    def test_two_pin_sets_of_one_scope_are_refused_by_name(self) -> None:
+        ours, theirs = pin_set(), pin_set(content=b"stored")
+        store, workspace = MemoryStore({ASKING.key.short_hash: format_pin_file(theirs)}), MemoryWorkspace(format_pin_file(ours))
+        with pytest.raises(DocumentError) as caught:
+            create(workspace, store, NOBODY, policy=self.ASSURE)
+        told = f"expected the pins {pin_checksum(ours)} in the memory store too, found {pin_checksum(theirs)}: "
+        assert caught.value.message == f"{told}the scope pipeline:1001 has two pin sets"
+        assert caught.value.hint.startswith("remove .stagepin/pins.json and run `stagepin pin` again")
+        assert workspace.pins == format_pin_file(ours)
+
     def test_one_stale_read_does_not_hide_the_pins_a_checksum_speaks_of(self) -> None:
         stored = format_pin_file(pin_set())
         store, clock = MemoryStore({ASKING.key.short_hash: stored}, lag=5.0, stale_reads=1), FakeClock()
