@@ -15,14 +15,16 @@ if TYPE_CHECKING:
     from ci_plugin.forge.artifact_store import Artifacts
     from ci_plugin.forge.github_client import GitHubClient
     from ci_plugin.forge.ref_store import GitDatabase
+    from ci_plugin.limits import Limits
     from ci_plugin.ports import Discussion
 
 
 class GitHub:
     """One project on GitHub. Its parts raise InputError where PyGithub is not installed, else AccessDenied, Unavailable."""
 
-    def __init__(self, access: ForgeAccess) -> None:
+    def __init__(self, access: ForgeAccess, limits: Limits | None = None) -> None:
         self._access = access
+        self._limits = limits
 
     def git_database(self) -> GitDatabase:
         """Objects and refs, with ``contents: read`` and, to create, ``contents: write``."""
@@ -64,4 +66,4 @@ class GitHub:
                 "expected PyGithub, which speaks to GitHub's API, found it not installed",
                 hint='pip install "stagepin[github]"',
             ) from None
-        return GitHubClient(self._access)
+        return GitHubClient(self._access, self._limits) if self._limits else GitHubClient(self._access)

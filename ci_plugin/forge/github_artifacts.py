@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 import requests
-import urllib3
 from github.Artifact import Artifact
 from github.PaginatedList import PaginatedList
 
@@ -27,7 +26,8 @@ from ci_plugin import __version__
 from ci_plugin.errors import DocumentError, InputError, Location, Unavailable
 from ci_plugin.forge.archive import is_zip, read_member
 from ci_plugin.forge.github_client import GitHubClient
-from ci_plugin.forge.github_connection import CONNECT_SECONDS, IDLE_SECONDS, address_of, new_session, origin_of, read_body, unreachable
+from ci_plugin.forge.github_connection import open_session
+from ci_plugin.forge.http import address_of, origin_of, unreachable
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.document import LARGEST_DOCUMENT
 
@@ -45,7 +45,7 @@ class GitHubArtifacts:
 
     def __init__(self, client: GitHubClient) -> None:
         self._client = client
-        self._blobs = new_session()
+        self._blobs = open_session(client.access, client.limits, LARGEST_ARCHIVE)
 
     @property
     def name(self) -> str:
@@ -126,21 +126,13 @@ class GitHubArtifacts:
 
     def _fetch(self, artifact: Artifact, url: str) -> bytes:
         """The bytes behind a signed address on another host: one request without the token, and no further redirect."""
-        place = address_of(url)
         try:
-            with self._blobs.get(
-                url,
-                headers={"User-Agent": f"stagepin/{__version__}"},
-                timeout=(CONNECT_SECONDS, IDLE_SECONDS),
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                if response.status_code != 200:
-                    raise self._missing(artifact, f"status {response.status_code} from {place}")
-                data = read_body(response, LARGEST_ARCHIVE, url)
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise unreachable(error, place) from None
-        return self._checked(artifact, data)
+            response = self._blobs.get(url, headers={"User-Agent": f"stagepin/{__version__}"}, allow_redirects=False)
+        except (requests.RequestException, ValueError) as error:
+            raise unreachable(error, url) from None
+        if response.status_code != 200:
+            raise self._missing(artifact, f"status {response.status_code} from {address_of(url)}")
+        return self._checked(artifact, response.content)
 
     def _checked(self, artifact: Artifact, data: bytes) -> bytes:
         """The bytes that GitHub took from the uploader; an older server tells no digest."""

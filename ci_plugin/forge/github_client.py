@@ -19,28 +19,29 @@ from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 import requests
-import urllib3
 from github.GithubException import BadAttributeException, GithubException, IncompletableObject
 from github.Repository import Repository
 
 from ci_plugin.errors import AccessDenied, AnswerIsNo, Location, StagepinError, Unavailable
 from ci_plugin.forge.access import ForgeAccess
-from ci_plugin.forge.github_connection import open_requester, unreachable
+from ci_plugin.forge.github_connection import open_requester
+from ci_plugin.forge.http import asked_wait, quote, unreachable
+from ci_plugin.limits import LIMITS, Limits
 
 _SECONDARY_LIMIT_SECONDS = 60.0
 """What GitHub asks for where it names no time."""
 _NONSENSE = (AssertionError, RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, binascii.Error)
 """What PyGithub raises for answers of another shape; it checks some addresses by ``assert``."""
-_MASK = "***"
 _T = TypeVar("_T")
 
 
 class GitHubClient:
     """One repository's REST API. ``ask`` and ``find`` run PyGithub's calls and translate what they raise."""
 
-    def __init__(self, access: ForgeAccess) -> None:
+    def __init__(self, access: ForgeAccess, limits: Limits = LIMITS) -> None:
         self.access = access
-        self.requester = open_requester(access)
+        self.limits = limits
+        self.requester = open_requester(access, limits)
         self.repository = Repository(self.requester, url=f"/repos/{access.project}")
         self._is_seen = False
 
@@ -74,7 +75,7 @@ class GitHubClient:
             raise self.refusal(error.status, error.headers or {}, error.data, right) from error
         except StagepinError:
             raise
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        except (requests.RequestException, OSError) as error:
             raise unreachable(error, self.access.url) from error
         except _NONSENSE as error:
             raise self._nonsense(type(error).__name__) from error
@@ -105,7 +106,7 @@ class GitHubClient:
             return self._nonsense("a 404 of somebody else")
         if status >= 500 or status in (408, 409, 422):
             message = f"expected {host} to do as asked, found status {status}{_quote(data, self.access.token)}"
-            return Unavailable(message, hint="run the job again", where=self._where, retry_after=_asked_wait(told))
+            return Unavailable(message, hint="run the job again", where=self._where, retry_after=asked_wait(told))
         return AnswerIsNo(f"expected {host} to take the request, found status {status}{_quote(data, self.access.token)}", where=self._where)
 
     def _denied(self, status: int, right: str) -> AccessDenied:
@@ -146,7 +147,7 @@ def _is_rate_limit(headers: Mapping[str, str], data: object) -> bool:
 
 def _wait_of(headers: Mapping[str, str]) -> float:
     """Seconds until the limit ends, by GitHub's clock where it tells."""
-    asked = _asked_wait(headers)
+    asked = asked_wait(headers)
     if asked is not None:
         return asked
     reset = headers.get("x-ratelimit-reset", "")
@@ -159,12 +160,6 @@ def _wait_of(headers: Mapping[str, str]) -> float:
     return max(1.0, int(reset[:12]) - now)
 
 
-def _asked_wait(headers: Mapping[str, str]) -> float | None:
-    text = headers.get("retry-after", "")
-    return float(text) if text.isdecimal() and len(text) < 8 else None
-
-
 def _quote(data: object, token: str) -> str:
-    """What GitHub says, cut; the token goes first, for half of one would be known to no redactor."""
     message = data.get("message") if isinstance(data, dict) else None
-    return f": {message.replace(token or _MASK, _MASK)[:200]}" if isinstance(message, str) and message else ""
+    return quote(message, token) if isinstance(message, str) else ""

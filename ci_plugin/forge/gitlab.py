@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from ci_plugin.forge.artifact_store import Artifacts
     from ci_plugin.forge.gitlab_client import GitLabClient
     from ci_plugin.forge.package_store import Packages
+    from ci_plugin.limits import Limits
 
 
 class GitLab:
     """One project on GitLab. Raises InputError where python-gitlab is not installed or the access cannot be used."""
 
-    def __init__(self, access: ForgeAccess) -> None:
+    def __init__(self, access: ForgeAccess, limits: Limits | None = None) -> None:
         self._access = access
+        self._limits = limits
 
     def packages(self) -> Packages:
         """The project's packages named ``stagepin``, for ``PackageStore``."""
@@ -66,4 +68,4 @@ class GitLab:
                 f"expected the library python-gitlab to speak to {self._access.host}, found no module {error.name}",
                 hint='install it: pip install "stagepin[gitlab]"',
             ) from None
-        return GitLabClient(self._access)
+        return GitLabClient(self._access, self._limits) if self._limits else GitLabClient(self._access)

@@ -16,11 +16,11 @@ import time
 from collections.abc import Callable, Collection, Mapping
 
 from ci_plugin.errors import AnswerIsNo, Bug, Gone, StagepinError
+from ci_plugin.limits import LIMITS, Limits
 from ci_plugin.ports import Clock, CredentialSource
 from ci_plugin.registry.auth import pull_scope
 from ci_plugin.registry.authorized import AuthorizedRequests
 from ci_plugin.registry.blobs import Blobs
-from ci_plugin.limits import LIMITS, Limits
 from ci_plugin.registry.manifests import Manifests
 from ci_plugin.registry.referrers import Referrers
 from ci_plugin.registry.transport import Proxies, Transport

@@ -34,12 +34,12 @@ from urllib3.exceptions import (
 
 from ci_plugin import __version__
 from ci_plugin.errors import AnswerIsNo, InputError, Location, Unavailable
+from ci_plugin.limits import ALLOWANCE, LIMITS, POOLS, Allowance, Limits
 from ci_plugin.registry.addresses import follow as follow
 from ci_plugin.registry.addresses import host_of as host_of
 from ci_plugin.registry.addresses import is_among
 from ci_plugin.registry.addresses import is_loopback as is_loopback
 from ci_plugin.registry.addresses import origin_of as origin_of
-from ci_plugin.registry.limits import ALLOWANCE, LIMITS, POOLS, Allowance, Limits
 
 LONGEST_ANSWER = 4 * 1024 * 1024
 """Bytes; what containerd and distribution take as a manifest's limit."""

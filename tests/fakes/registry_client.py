@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from ci_plugin.limits import LIMITS, Limits
 from ci_plugin.ports import CredentialSource
 from ci_plugin.registry.client import RegistryClient
-from ci_plugin.registry.limits import LIMITS, Limits
 from ci_plugin.registry.transport import Proxies
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.reference import Reference

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from ci_plugin.errors import AccessDenied, AnswerIsNo, Gone, StagepinError, Unavailable
+from ci_plugin.limits import Limits
 from ci_plugin.registry.client import RegistryClient
-from ci_plugin.registry.limits import Limits
 from ci_plugin.values.credentials import Credentials
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.manifest import DOCKER_INDEX, DOCKER_MANIFEST, LARGEST_CONFIG, OCI_INDEX, OCI_MANIFEST, Descriptor, Manifest
