@@ -24,7 +24,7 @@ _SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u
 _ASCII_SPACES = "\t\v\f\r "
 """White space between an instruction's name, its flags and its words."""
 _DIRECTIVE = re.compile(rf"[{_SPACES}]*([a-zA-Z][a-zA-Z0-9]*)[\t\f\r ]*=[\t\f\r ]*(?=[^\n])")
-_MOST_INSTRUCTIONS = 10_000
+_MOST_INSTRUCTIONS, _MOST_FLAGS = 10_000, 1000
 _NO_TRIGGER = frozenset(("FROM", "MAINTAINER", "ONBUILD"))
 _HEREDOC = re.compile(r"\d*<<(-?)( ?)([^<]+)")
 _TAKES_HEREDOC = frozenset(("ADD", "COPY", "RUN"))
@@ -270,6 +270,8 @@ class _Scanner:
             raise ConfigError(f"expected a Dockerfile instruction, found {line.text[:50]!r}", hint=hint, where=where)
         rest = line.part(len(name))
         flags, arguments = _split_flags(rest.part(len(rest.text) - len(rest.text.lstrip(_ASCII_SPACES))), self._escape)
+        if len(flags) > _MOST_FLAGS:
+            raise ConfigError(f"expected at most {_MOST_FLAGS} flags, found {len(flags)}", hint="is this the right file?", where=where)
         trigger = self._trigger(arguments, where) if name == "ONBUILD" and arguments.text else None
         return Instruction(name, flags, arguments, where, line.start, trigger=trigger)
 
