@@ -150,7 +150,7 @@ class Build:
             for name, image in record.images.items()
             for platform in image.platforms.values()
         ]
-        session.console.result(format_table(("IMAGE", "REFERENCE", "BASE", "BASE DIGEST"), rows))
+        session.console.result(format_table(("IMAGE", "REFERENCE", "BASE", "BASE DIGEST"), rows, session.console.width))
         state = "complete" if record.complete else "partial"
         session.console.event(f"{state} build record {session.workspace.record_path}, checksum {record_checksum(record)}")
         outputs = {

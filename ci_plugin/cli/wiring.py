@@ -24,6 +24,7 @@ from ci_plugin.forge.event import load_event
 from ci_plugin.forge.workspace import Workspace
 from ci_plugin.reports.console import Console, wants_color
 from ci_plugin.reports.redaction import Redactor, secrets_of
+from ci_plugin.reports.tables import terminal_width
 from ci_plugin.services.pinning import Asking
 from ci_plugin.values.pipeline import PipelineId, ScopeKey
 from ci_plugin.values.reference import Repository, parse_repository
@@ -106,6 +107,7 @@ class Session:
             redactor=self.redactor,
             clock=self.clock,
             directory=self.options.directory,
+            width=terminal_width(self.environ, sys.stdout),
         )
 
     @property

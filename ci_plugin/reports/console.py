@@ -39,7 +39,10 @@ def wants_color(choice: str, environ: Mapping[str, str], stream: TextIO) -> bool
 
 
 class Console:
-    """Prints for one run; ``verbosity`` is -1 (quiet), 0 or 1 (details too); ``directory`` is the project's, as ``-C`` gave it."""
+    """Prints for one run; ``verbosity`` is -1 (quiet), 0 or 1 (details too); ``directory`` is the project's, as ``-C`` gave it.
+
+    ``width`` is for who lays out a result: the columns of the terminal it goes to, None for a pipe or a file, where nothing is shortened.
+    """
 
     def __init__(
         self,
@@ -53,7 +56,9 @@ class Console:
         redactor: Redactor,
         clock: Clock,
         directory: str = ".",
+        width: int | None = None,
     ) -> None:
+        self.width = width
         self._directory = directory
         self._out, self._err = out, err
         self._style: Style = "plain" if log_format == "json" else style

@@ -67,13 +67,13 @@ def headline(report: DriftReport) -> str:
     return ", ".join([text, *(f"{count} {name}" for name, count in others.items() if count)])
 
 
-def format_drift(report: DriftReport) -> str:
-    """A table of all references, a sentence for each that is not as it was, and the headline."""
+def format_drift(report: DriftReport, width: int | None = None) -> str:
+    """A table of all references, a sentence for each that is not as it was, and the headline; ``width`` is the table's."""
     rows = [
         (str(drift.pin.reference), drift.state.value, str(drift.pin.digest or ""), str(drift.current or ""), ", ".join(drift.images))
         for drift in report.drifts
     ]
-    table = [format_table(("REFERENCE", "STATE", "PINNED", "NOW", "IMAGES"), rows), ""] if rows else []
+    table = [format_table(("REFERENCE", "STATE", "PINNED", "NOW", "IMAGES"), rows, width), ""] if rows else []
     sentences = [neutral(finding.message) for finding in drift_findings(report)]
     return "\n".join([*table, *sentences, neutral(headline(report))])
 

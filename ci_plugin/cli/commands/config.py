@@ -48,7 +48,7 @@ def list_(session: Session, project: ProjectOptions, format_: str) -> int:
 
     run = ProjectSession(session, ScopeOptions(), project)
     images = list_images(run.configuration, run.source, lambda image: choose_platforms(image, run.platforms))
-    run.console.result(_as_json(images) if format_ == "json" else _as_table(images))
+    run.console.result(_as_json(images) if format_ == "json" else _as_table(images, run.console.width))
     for listed in images:
         for operand in listed.unresolved:
             run.console.warning(f"{listed.image.name}: {operand.spelling} ({operand.location}) cannot be told: {operand.reason}")
@@ -129,7 +129,7 @@ def _put_back(written: Mapping[Path, bytes], before: Mapping[Path, bytes]) -> No
             path.unlink(missing_ok=True)
 
 
-def _as_table(images: Sequence[ListedImage]) -> str:
+def _as_table(images: Sequence[ListedImage], width: int | None) -> str:
     from ci_plugin.reports.tables import format_table
 
     rows: list[tuple[str, ...]] = []
@@ -138,7 +138,7 @@ def _as_table(images: Sequence[ListedImage]) -> str:
         uses = [(use.kind, use.reference, str(use.location)) for use in listed.references]
         uses += [("unresolved", operand.spelling, str(operand.location)) for operand in listed.unresolved]
         rows += [(*facts, *use) for use in uses or [("", "", str(listed.image.location))]]
-    return format_table(("IMAGE", "KIND", "BASE", "USE", "REFERENCE", "WHERE"), rows)
+    return format_table(("IMAGE", "KIND", "BASE", "USE", "REFERENCE", "WHERE"), rows, width)
 
 
 def _as_json(images: Sequence[ListedImage]) -> str:

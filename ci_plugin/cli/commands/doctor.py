@@ -249,10 +249,11 @@ def _open(run: _Visit, name: str, is_chosen: bool) -> PinStore:
 
 
 def _as_text(run: _Visit, checks: list[_Check], stores: list[Examined]) -> Iterator[str]:
-    yield format_table(("WHAT", "WORKS", "HOW, OR WHY NOT"), [(check.name, _yes(not check.error), check.answer) for check in checks])
+    answers = [(check.name, _yes(not check.error), check.answer) for check in checks]
+    yield format_table(("WHAT", "WORKS", "HOW, OR WHY NOT"), answers, run.console.width)
     yield ""
     rows = [(store.name, _yes(store.is_chosen), _yes(not store.error), store.holds) for store in stores]
-    yield format_table(("STORE OF PINS", "CHOSEN", "READABLE", "HOLDS"), rows)
+    yield format_table(("STORE OF PINS", "CHOSEN", "READABLE", "HOLDS"), rows, run.console.width)
     yield ""
     yield from _remarks(run, stores)
 

@@ -27,10 +27,10 @@ from ci_plugin.retry import RetryPolicy
 from ci_plugin.services.drifting import ReadOnly, announce, find_drift, with_stages
 from ci_plugin.services.pinning import get_pins
 
-_FORMATS: dict[str, Callable[[DriftReport], str]] = {
+_FORMATS: dict[str, Callable[[DriftReport, int | None], str]] = {
     "text": format_drift,
-    "json": lambda report: json.dumps(drift_document(report), indent=2),
-    "markdown": drift_markdown,
+    "json": lambda report, _: json.dumps(drift_document(report), indent=2),
+    "markdown": lambda report, _: drift_markdown(report),
 }
 _MOST_NAMED = 5
 
@@ -49,7 +49,7 @@ def command(session: Session, scope: ScopeOptions, project: ProjectOptions, comm
     # Before any registry is asked: a job that cannot do what it was told should hear it at once.
     discussion = _open_discussion(run) if comment else None
     report = _name_stages(run, find_drift(_read_pins(run), run.registry, run.clock))
-    run.console.result(_FORMATS[format_](report))
+    run.console.result(_FORMATS[format_](report, run.console.width))
     write_outputs(run, {"drift": "true" if report.that_matter else "false"})
     append_summary(run, lambda: drift_markdown(report))
     if discussion is not None:

@@ -44,7 +44,7 @@ def command(session: Session, scope: ScopeOptions, project: ProjectOptions, imag
             if stage in (None, item.name)
             for entry in item.inputs
         ]
-        run.console.result(format_table(("STAGE", "INPUT", "SHA256 OF THE VALUE", "VALUE"), rows))
+        run.console.result(format_table(("STAGE", "INPUT", "SHA256 OF THE VALUE", "VALUE"), rows, run.console.width))
         run.console.result("\n".join(f"{item.name}: {item.signature}" for item in planned.stages if stage in (None, item.name)))
     return 0
 

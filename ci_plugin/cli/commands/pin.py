@@ -12,7 +12,7 @@ from ci_plugin.cli.outputs import write_outputs
 from ci_plugin.cli.pins import PinRequest, describe_base, pin_once
 from ci_plugin.cli.project import ProjectSession
 from ci_plugin.cli.wiring import Session
-from ci_plugin.forge.workspace import write_whole
+from ci_plugin.forge.workspace import check_writable, write_whole
 from ci_plugin.pins.pin_file import pin_checksum
 from ci_plugin.reports.tables import format_table
 
@@ -35,9 +35,12 @@ def command(
     env_file: str | None,
 ) -> int:
     run = ProjectSession(session, scope, project)
+    if env_file:
+        # Before pins are made and other jobs read them: a retry could not write it either.
+        check_writable(run.directory / Path(env_file))
     pins = pin_once(run, PinRequest(locked=locked, max_age=max_age, keep=keep)).pins
     rows = [(str(pin.reference), str(pin.digest or "-"), ", ".join(map(str, pin.platforms)) or pin.reason or "-") for pin in pins.pins]
-    run.console.result(format_table(("REFERENCE", "DIGEST", "PLATFORMS"), rows))
+    run.console.result(format_table(("REFERENCE", "DIGEST", "PLATFORMS"), rows, run.console.width))
     for image in run.configuration:
         run.console.event(describe_base(image))
     run.console.event(f"pin file {run.workspace.pins_path}, checksum {pin_checksum(pins)}")

@@ -27,20 +27,20 @@ def command(session: Session, scope: ScopeOptions, project: ProjectOptions, imag
     plan = make_plan(run.configuration, pins, run.files, images, run.platforms)
     storage = run.storage if run.has_repository and run.repository else None
     states = {planned.name: stage_states(planned, storage) for planned in plan}
-    run.console.result(_as_json(plan, states) if format_ == "json" else _as_table(plan, states))
+    run.console.result(_as_json(plan, states) if format_ == "json" else _as_table(plan, states, run.console.width))
     if format_ == "table":
         for planned in plan:
             run.console.event(describe_base(planned.image))
     return 0
 
 
-def _as_table(plan: Plan, states: dict[str, tuple[StageState, ...]]) -> str:
+def _as_table(plan: Plan, states: dict[str, tuple[StageState, ...]], width: int | None) -> str:
     rows = [
         (planned.name, str(planned.platform), stage.name, stage.signature, state.value)
         for planned in plan
         for stage, state in zip(planned.stages, states[planned.name], strict=True)
     ]
-    return format_table(("IMAGE", "PLATFORM", "STAGE", "STAGE SIGNATURE", "STATE"), rows)
+    return format_table(("IMAGE", "PLATFORM", "STAGE", "STAGE SIGNATURE", "STATE"), rows, width)
 
 
 def _as_json(plan: Plan, states: dict[str, tuple[StageState, ...]]) -> str:

@@ -23,7 +23,7 @@ from ci_plugin.records.record_file import record_checksum
 from ci_plugin.reports.ci_outputs import env_file as format_env_file
 from ci_plugin.reports.findings import findings_document, format_findings
 from ci_plugin.reports.tables import format_table
-from ci_plugin.services.fetching import FoundRecord, get_record
+from ci_plugin.services.fetching import FoundRecord, KeptWhereItCan, get_record
 from ci_plugin.services.verifying import Expected, verify
 from ci_plugin.values.pipeline import parse_commit
 
@@ -55,8 +55,9 @@ def command(
     any_commit = commit is None and run.scope_options.is_scope_from_command_line
     # A fork's pins are a finding here, not an error; and no registry they name is asked.
     asking = replace(asking, commit=commit or asking.commit, any_commit=any_commit, fork=None)
-    pins = read_pins(run, asking).pins
-    found = get_record(asking, run.workspace, run.pin_store, run.clock, whole=not images)
+    workspace = KeptWhereItCan(run.workspace, run.console.event)
+    pins = read_pins(run, asking, workspace).pins
+    found = get_record(asking, workspace, run.pin_store, run.clock, whole=not images)
     selected = found.record.select(images, found.where)
     expected = Expected(
         commit=None if asking.any_commit else asking.commit,
@@ -75,7 +76,8 @@ def command(
         run.console.result(json.dumps(findings_document(findings), indent=2))
     else:
         rows = list(references.items())
-        run.console.result(format_findings(findings) if findings else format_table(("VERIFIED IMAGE", "REFERENCE"), rows))
+        table = format_table(("VERIFIED IMAGE", "REFERENCE"), rows, run.console.width)
+        run.console.result(format_findings(findings) if findings else table)
     write_outputs(
         run,
         {

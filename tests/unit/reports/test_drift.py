@@ -145,6 +145,13 @@ def test_without_pins_there_is_the_headline_alone() -> None:
     assert format_drift(report()) == "no reference is pinned"
 
 
+def test_the_table_is_as_wide_as_its_terminal_and_the_sentences_keep_whole_digests() -> None:
+    whole, narrow = format_drift(report(moved())), format_drift(report(moved()), 80)
+    assert max(len(line) for line in whole.partition("\n\n")[0].splitlines()) > 80
+    assert max(len(line) for line in narrow.partition("\n\n")[0].splitlines()) <= 80
+    assert whole.partition("\n\n")[2] == narrow.partition("\n\n")[2]
+
+
 class TestDocument:
     def test_a_move_in_full(self) -> None:
         document = drift_document(report(moved(stages={"app": ("from",), "web": ("from",)})))
