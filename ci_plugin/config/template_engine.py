@@ -92,6 +92,7 @@ def _action(node: nodes.ActionNode) -> Step:
         if prints:
             current.at = at
             if not isinstance(value, str):
+                current.budget.charge(5)
                 current.budget.charge_value(value)
                 value = printed(value)
             current.write(value)

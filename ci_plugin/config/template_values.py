@@ -104,7 +104,7 @@ def printed(value: object) -> str:
         return value
     if value is None or value is MISSING:
         return "<no value>"
-    return formatted("%v", value)
+    return str(value) if type(value) is int else formatted("%v", value)
 
 
 def formatted(layout: str, *values: object) -> str:
