@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from benchmarks.configuration import measure_configuration
 from benchmarks.figures import Figure, format_figures
 from benchmarks.jobs import JobFailed
 from benchmarks.pinning import measure_many, measure_pinning, push_many_bases
@@ -28,6 +29,7 @@ from ci_plugin.errors import StagepinError
 def measure(directory: Path, rig: Rig, runs: int) -> Iterator[Figure]:
     """Every figure, in the order of the table."""
     yield from measure_start(directory / "start", runs)
+    yield from measure_configuration(directory / "configuration", runs)
     with relay_to(rig.registry_address) as relay:
         yield from measure_pinning(directory / "pinning", relay)
         many = push_many_bases(rig.registry_address)
