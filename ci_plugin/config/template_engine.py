@@ -139,7 +139,7 @@ def _range(node: nodes.RangeNode) -> Step:
             current.budget.charge(len(looped))
         for pair in _entries(looped):
             is_empty = False
-            current.budget.charge(1)
+            current.budget.charge(2)
             for name, value in zip(variables, pair[-len(variables) :] if variables else (), strict=True):
                 _bind(frame, name, value, declares=declares)
             frame.dot = pair[1]
