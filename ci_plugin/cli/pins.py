@@ -13,15 +13,16 @@ from ci_plugin.config.model import DockerfileImage, ExternalBase, Image
 from ci_plugin.config.platforms import choose_platforms
 from ci_plugin.config.references import list_references
 from ci_plugin.config.registries import check_allowed
+from ci_plugin.config.settings import parse_keep
 from ci_plugin.errors import InputError, Location
 from ci_plugin.forge.environment import is_later_attempt
 from ci_plugin.services.pinning import Adopted, Asking, PinPolicy, adopt_or_create, get_pins
 from ci_plugin.services.resolving import Patience
-from ci_plugin.values.reference import Reference, Repository, parse_repository
+from ci_plugin.values.reference import Reference, Repository
 
 if TYPE_CHECKING:
     from ci_plugin.pins.pin_set import PinSet
-    from ci_plugin.ports import Registry
+    from ci_plugin.ports import Registry, Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def pin_once(session: ProjectSession, request: PinRequest = PLAIN_REQUEST) -> Ad
         publish=session.may_publish,
         assure=True,
         keep=keep,
-        copy=_keep_bases,
+        copy=lambda pins, target, registry: _keep_bases(session, pins, target, registry),
         patience=Patience(settings.platform_wait_seconds, session.console.event),
     )
     adopted = adopt_or_create(
@@ -77,9 +78,9 @@ def need_pins(session: ScopedSession, asking: Asking | None = None) -> Adopted:
     return adopted
 
 
-def read_pins(session: ScopedSession, asking: Asking | None = None) -> Adopted:
-    """As ``need_pins``, whatever registries the pins name."""
-    adopted = get_pins(asking or session.asking, session.workspace, session.pin_store, session.clock)
+def read_pins(session: ScopedSession, asking: Asking | None = None, workspace: Workspace | None = None) -> Adopted:
+    """As ``need_pins``, whatever registries the pins name; ``workspace``: another than the session's own."""
+    adopted = get_pins(asking or session.asking, workspace or session.workspace, session.pin_store, session.clock)
     session.console.event(f"pins of {adopted.pins.scope} from {adopted.source}", pins=len(adopted.pins.pins))
     _tell_fork(session, adopted)
     return adopted
@@ -92,16 +93,17 @@ def check_registries(session: ScopedSession, places: Iterable[tuple[Reference, L
         check_allowed(places, session.settings.allowed, [repository for repository in own if repository])
 
 
-def _keep_bases(pins: PinSet, target: Repository, registry: Registry) -> None:
+def _keep_bases(session: ProjectSession, pins: PinSet, target: Repository, registry: Registry) -> None:
     from ci_plugin.services.keeping import keep_bases
 
-    keep_bases(pins, target, registry)
+    copies = keep_bases(pins, target, registry)
+    session.console.event(f"copies of the pinned bases kept in {target}: {len(copies)}")
 
 
 def _keep(session: ScopedSession, request: PinRequest) -> Repository | None:
     if request.keep is not None:
         try:
-            return parse_repository(request.keep)
+            return parse_keep(request.keep)
         except ValueError as error:
             raise InputError(str(error), hint="correct --keep, such as registry.example.com/group/bases") from None
     keep = session.settings.keep
@@ -151,10 +153,13 @@ def _tell(session: ProjectSession, adopted: Adopted, *, locked: bool) -> None:
         console.event(handed if session.store_name == "ci-artifact" else f"kept in the workspace and in the {store.name}")
         console.detail(store.guarantee)
     elif not adopted.pins.scope.is_local:
+        reason = "the store is the workspace" if session.store_name == "workspace" else "no repository is set"
         console.warning(
-            "no repository is set, so the pins are kept in the workspace alone: hand .stagepin/pins.json on as a CI artifact; "
+            f"{reason}, so the pins are kept in the workspace alone: hand .stagepin/pins.json on as a CI artifact; "
             "a job that lacks it stops, and a second pin job would pin anew"
         )
+    elif session.is_repository_named:
+        console.event("pins of the scope local stay in the workspace, whatever repository is set; --scope SCOPE makes pins for others too")
 
 
 def _tell_fork(session: ScopedSession, adopted: Adopted) -> None:

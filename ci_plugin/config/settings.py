@@ -52,6 +52,7 @@ def _parsed(parse: Callable[[str], _T], hint: str) -> Callable[[Node], _T]:
     return read
 
 
+_read_host = _parsed(parse_registry_prefix, "write host or host:port, such as registry.internal:5000, without http://")
 _read_prefix = _parsed(parse_registry_prefix, "write a host, or a host and the path its images are below; there are no wildcards")
 
 
@@ -71,6 +72,27 @@ def _read_mirrors(node: Node) -> Mapping[str, tuple[str, ...]]:
     return MappingProxyType(mirrors)
 
 
+def _read_insecure(node: Node) -> tuple[str, ...]:
+    """Hosts, with or without a port: what they are asked over is the point of the list."""
+    hosts = []
+    for item in node.items if isinstance(node, ListNode) else (node,):
+        prefix = _read_host(item)
+        if prefix.path:
+            message = f"expected a registry's host, found {read_text(item)[:150]!r}"
+            raise ConfigError(message, hint=f"write `{prefix.registry}`", where=item.location)
+        hosts.append(prefix.registry)
+    return tuple(hosts)
+
+
+def parse_keep(text: str) -> Repository:
+    """The repository for copies. Raises ValueError, which repeats no password."""
+    if text.startswith(":"):
+        raise ValueError(f"expected a registry's repository for the copies, found {text[:50]!r}: an engine's own store keeps none")
+    if "@" in text.partition("/")[0]:
+        raise ValueError("expected a repository without user and password, found one with them; docker's configuration holds credentials")
+    return parse_repository(text)
+
+
 def _read_store(node: Node) -> str:
     text = read_text(node)
     if text not in STORES:
@@ -88,13 +110,13 @@ REGISTRIES = Key("registries", read_map)
 ALLOW = Key("allow", _read_prefixes)
 MIRRORS = Key("mirrors", _read_mirrors)
 WAIT_FOR_PLATFORMS = Key("waitForPlatforms", _seconds(_LONGEST_WAIT))
-INSECURE = Key("insecure", read_texts)
+INSECURE = Key("insecure", _read_insecure)
 CA = Key("ca", read_path)
 READABLE_ENV = Key("env", read_texts)
 DOCKERFILES = Key("dockerfiles", read_map)
 SETTLE = Key("settle", _seconds(_LONGEST_SETTLE))
 MAX_AGE = Key("maxAge", _parsed(parse_duration, "write a number and m, h or d"))
-KEEP = Key("keep", _parsed(parse_repository, "write a repository such as registry.example.com/group/bases"))
+KEEP = Key("keep", _parsed(parse_keep, "write a repository such as registry.example.com/group/bases"))
 
 _SETTINGS = Table.of(
     (REPO, STORE, SCOPE, PLATFORMS, REGISTRIES, READABLE_ENV, DOCKERFILES, SETTLE, MAX_AGE, KEEP), later=("cacheRepos", "checks")

@@ -130,6 +130,17 @@ def write_whole(path: Path, data: bytes) -> None:
         raise _refused(path, error) from None
 
 
+def check_writable(path: Path) -> None:
+    """Raise the InputError that ``write_whole`` would raise, as far as it can be known; nothing is left behind."""
+    _refuse_special(path)
+    probe = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
+    try:
+        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+        probe.unlink()
+    except OSError as error:
+        raise _refused(path, error) from None
+
+
 def _refuse_special(path: Path) -> None:
     # Replacing /dev/stdout or a link would replace the name, not what it leads to.
     try:

@@ -126,17 +126,20 @@ class PinSet:
         pin = self._by_reference.get(reference)
         return pin is not None and (pin.digest is None or platform is None or any(known.serves(platform) for known in pin.platforms))
 
-    def check_ours(self, key: ScopeKey, commit: str | None, *, by_name: bool, where: Location) -> None:
+    def check_ours(
+        self, key: ScopeKey, commit: str | None, *, by_name: bool, where: Location, way_out: str = "run `stagepin fetch`"
+    ) -> None:
         """Raise DocumentError unless this set belongs to the asking job.
 
         ``by_name``: the scope was asked for outside CI. ``commit`` None: a scope of another commit was asked for, as a rollback does.
+        ``way_out``: what to do after the file was removed.
         """
-        self._expect("scope", key.scope.text, self.scope.text, where)
+        self._expect("scope", key.scope.text, self.scope.text, where, way_out)
         if not by_name:
             for name, ours, theirs in zip(("forge", "host", "project id"), key.pipeline.identity, self.pipeline.identity, strict=True):
-                self._expect(name, ours, theirs, where)
+                self._expect(name, ours, theirs, where, way_out)
             if key.scope.is_one_commit and commit is not None:
-                self._expect("commit", commit, self.commit, where)
+                self._expect("commit", commit, self.commit, where, way_out)
 
     def check_fork(self, fork: str, where: Location) -> None:
         """Raise DocumentError for the set of a fork's code, unless the asking job runs that fork's code too (``fork``)."""
@@ -165,19 +168,19 @@ class PinSet:
             where=where,
         )
 
-    def _expect(self, name: str, expected: str, found: str, where: Location) -> None:
+    def _expect(self, name: str, expected: str, found: str, where: Location, way_out: str) -> None:
         if expected != found:
             raise DocumentError(
                 f"expected pins of {name} {expected}, found {name} {found}: they belong to another job",
-                hint=self._way_out(name, where),
+                hint=self._way_out(name, where, way_out),
                 where=where,
             )
 
-    def _way_out(self, differs: str, where: Location) -> str:
+    def _way_out(self, differs: str, where: Location, way_out: str) -> str:
         # A set of another commit is this pipeline's own, in the storage too: fetching it again would bring the same one.
         if differs == "commit":
             return (
                 f"check out {self.commit} in this job, or run a new pipeline, which pins anew; "
                 f"to verify what that commit shipped, as a rollback does: `stagepin verify --scope {self.scope}`"
             )
-        return f"remove {where.file} and run `stagepin fetch`, or ask for that scope with `--scope {self.scope}`"
+        return f"remove {where.file} and {way_out}, or ask for that scope with `--scope {self.scope}`"

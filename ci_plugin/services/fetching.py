@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from ci_plugin.errors import DocumentError, Location
+from ci_plugin.errors import DocumentError, InputError, Location
 from ci_plugin.ports import Clock, PinStore, Workspace
 from ci_plugin.records.build_record import BuildRecord
 from ci_plugin.records.record_file import parse_record_file
@@ -17,6 +19,48 @@ class FoundRecord:
 
     record: BuildRecord
     where: Location
+
+
+@dataclass(frozen=True, slots=True)
+class KeptWhereItCan:
+    """A ``ports.Workspace`` for who only reads: what a store gave is written where that works, else ``tell`` hears why it is not."""
+
+    workspace: Workspace
+    tell: Callable[[str], None]
+
+    @property
+    def pins_path(self) -> Path:
+        """Where the pin file is."""
+        return self.workspace.pins_path
+
+    @property
+    def record_path(self) -> Path:
+        """Where the build record is."""
+        return self.workspace.record_path
+
+    def read_pins(self) -> bytes | None:
+        """The pin file's bytes, or None."""
+        return self.workspace.read_pins()
+
+    def read_record(self) -> bytes | None:
+        """The build record's bytes, or None."""
+        return self.workspace.read_record()
+
+    def write_pins(self, data: bytes) -> None:
+        """The pin file, where it can be written."""
+        self._write(self.workspace.write_pins, data)
+
+    def write_record(self, data: bytes) -> None:
+        """The build record, where it can be written."""
+        self._write(self.workspace.write_record, data)
+
+    def _write(self, write: Callable[[bytes], None], data: bytes) -> None:
+        try:
+            write(data)
+        except DocumentError:
+            raise
+        except InputError as error:
+            self.tell(f"not kept in the workspace: {error.message}")
 
 
 def find_record(asking: Asking, workspace: Workspace, store: PinStore | None, *, refresh: bool = False) -> FoundRecord | None:

@@ -9,7 +9,7 @@ found nothing is resolved: that would make other pins than the checksum is of.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
@@ -33,6 +33,7 @@ class Asking:
     not be of this commit, as a rollback does. ``checksum``: that of the pin file the pin job spoke of, None where nobody told us. ``fork``:
     the fork whose code this job runs, whose pins it may adopt; None for one that only reads and says whose they are. ``doubt``: why nobody
     knows whose project this clone is, where a scope of its was asked for by name. ``store_is_workspace``: no store was wanted.
+    ``is_pinning``: the pin job, which can make what others fetch.
     """
 
     key: ScopeKey
@@ -43,6 +44,7 @@ class Asking:
     fork: str | None = ""
     doubt: str = ""
     store_is_workspace: bool = False
+    is_pinning: bool = False
 
 
 Found = TypeVar("Found")
@@ -129,6 +131,7 @@ def adopt_or_create(
     policy: PinPolicy = DEFAULT_POLICY,
 ) -> Adopted:
     """The one pin set of the scope. Raises AnswerIsNo where the policy forbids it, InputError where the scope's pins lack a reference."""
+    asking = replace(asking, is_pinning=True)
     adopted = find_pins(asking, workspace, store, clock)
     if adopted is None and asking.checksum is not None:
         # Somebody pinned already and told us of what: it may not be seen everywhere yet.
@@ -274,7 +277,8 @@ def _because(asking: Asking) -> str:
 def _adopt(asking: Asking, data: bytes, place: str, source: str) -> Adopted:
     pins = parse_pin_file(data, place)
     commit = None if asking.any_commit else asking.commit
-    pins.check_ours(asking.key, commit, by_name=asking.by_name, where=Location(place))
+    command = "pin` again" if asking.is_pinning else "fetch`"
+    pins.check_ours(asking.key, commit, by_name=asking.by_name, where=Location(place), way_out=f"run `stagepin {command}")
     if asking.fork is not None:
         pins.check_fork(asking.fork, Location(place))
     if asking.checksum is not None and asking.checksum != pin_checksum(pins):

@@ -142,7 +142,9 @@ def _pin(uses: Sequence[ConfigReference], answer: Descriptor | StagepinError, re
             # The line that names the image is what people can change; the message says which registry gave which answer.
             if isinstance(answer, Gone):
                 raise ConfigError(answer.message, hint=answer.hint, where=first.location)
-            answer.where = first.location
+            # A file that is wrong, such as the CA certificates, is named by its own error; a registry's address says less than the line.
+            if answer.where is None or "://" in answer.where.file:
+                answer.where = first.location
             raise answer
         return Pin(first.reference, None, "", 0, {}, in_signature, clock.now(), origin, reason=answer.message)
     digests = _platforms(uses, answer, registry, seen)

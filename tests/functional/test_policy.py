@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,82 @@ GITHUB = {
     "GITHUB_REPOSITORY_ID": "4711",
     "GITHUB_RUN_ID": "1001",
 }
+
+
+class TestWhatIsSaidOfPlaces:
+    """Which file, which store: the message names what is wrong, and nothing else."""
+
+    @pytest.fixture
+    def job(self, project: Project) -> Job:
+        project.commit(config=CONFIG)
+        return project.pipeline().job()
+
+    def test_a_store_that_is_the_workspace_is_not_called_a_missing_repository(self, job: Job) -> None:
+        ran = job.must("pin", "--store", "workspace")
+        assert "warning: the store is the workspace, so the pins are kept in the workspace alone: hand .stagepin/pins.json on" in ran.err
+        ran = job.run("fetch", "--store", "workspace")
+        assert ran.code == 2
+        assert "error: expected a store to fetch from, found the store workspace, which is where pins are fetched to" in ran.err
+        assert "next: name another with --store, STAGEPIN_STORE or `store` in .stagepin.yaml" in ran.err
+        (job.workspace / "pins.json").unlink()
+        assert "pins.json; the store workspace is no other place)" in job.run("build", "--store", "workspace").err
+
+    def test_local_pins_say_that_no_repository_gets_them(self, project: Project, job: Job) -> None:
+        job.environ = {**PLAIN, "STAGEPIN_REPO": project.stages}
+        assert "pins of the scope local stay in the workspace, whatever repository is set; --scope SCOPE makes" in job.must("pin").err
+        assert project.requests_for("/app/stages/") == []
+
+    def test_a_pin_job_with_fetched_pins_of_another_scope_is_sent_to_pin_again(self, project: Project, job: Job) -> None:
+        job.must("pin")
+        job.environ = dict(PLAIN)
+        ran = job.run("pin")
+        assert ran.code == 2
+        assert (
+            f"next: remove {job.workspace / 'pins.json'} and run `stagepin pin` again, or ask for that scope with `--scope pip" in ran.err
+        )
+
+    def test_an_env_file_that_cannot_be_written_stops_the_job_before_anything_is_pinned(self, project: Project, job: Job) -> None:
+        ran = job.run("pin", "--env-file", "none/pins.env")
+        assert ran.code == 2
+        assert "next: make its directory first (mkdir -p)" in ran.err
+        assert project.registry.requests == []
+        assert not job.workspace.exists()
+
+    def test_verify_needs_no_workspace_it_can_write(self, project: Project, job: Job) -> None:
+        job.must("pin")
+        job.must("build")
+        deploy = project.pipeline().job()
+        deploy.workspace.write_text("a file where the directory would be")
+        assert deploy.run("verify").code == 2
+        deploy.workspace.unlink()
+        deploy.workspace.mkdir()
+        # For root every directory can be written: a name that may not be replaced is refused to everybody.
+        (deploy.workspace / ".gitignore").symlink_to("nowhere")
+        assert deploy.run("fetch").code == 2
+        ran = deploy.must("verify")
+        assert job.digest() in ran.out
+        assert "not kept in the workspace: expected a regular file to write to, found a symbolic link\n" in ran.err
+        (deploy.workspace / ".gitignore").unlink()
+        deploy.must("verify")
+        assert (deploy.pins, deploy.record) == (job.pins, job.record)
+
+    def test_certificates_that_are_none_are_blamed_on_their_file(self, project: Project) -> None:
+        project.write(".stagepin.yaml", "registries: {ca: nope.pem}\n")
+        project.write("Dockerfile", "FROM registry.invalid/base/alpine\n")
+        project.commit()
+        ran = project.pipeline().job().run("pin", "--store", "workspace")
+        assert ran.code == 2
+        assert "error: expected PEM certificates, found: No such file or directory" in ran.err
+        assert re.search(r"  at: \S*nope\.pem\n", ran.err)
+
+    def test_an_insecure_registry_is_a_host_and_no_address(self, project: Project) -> None:
+        for value, message in (
+            ("http://registry.internal:5000", "expected a registry such as docker.io/library or registry.example.com, found 'http://reg"),
+            ("registry.internal/group", "expected a registry's host, found 'registry.internal/group'"),
+        ):
+            project.write(".stagepin.yaml", f"registries:\n  insecure: ['{value}']\n")
+            project.commit(config=CONFIG)
+            refused(project.pipeline().job().run("pin"), message, ".stagepin.yaml:2:14")
 
 
 class TestContexts:

@@ -73,12 +73,18 @@ class TestAge:
         late.clock.advance(30 * 24 * 3600)
         late.must("verify")
 
-    @pytest.mark.parametrize("text", ["12", "12 h", "1w", "0h", "-1h", ""])
+    @pytest.mark.parametrize("text", ["12", "12 h", "1w", "-1h", ""])
     def test_a_limit_that_is_none_is_a_usage_error(self, project: Project, text: str) -> None:
         project.commit(config=CONFIG)
         ran = project.pipeline().job().run("pin", "--max-age", text)
         assert ran.code == 2
         assert f"expected a duration such as 30m, 12h or 7d, found {text!r}" in ran.err
+
+    def test_a_limit_of_nothing_is_told_that_it_must_be_more(self, project: Project) -> None:
+        project.commit(config=CONFIG)
+        ran = project.pipeline().job().run("pin", "--max-age", "0m")
+        assert ran.code == 2
+        assert "expected a duration of more than 0, such as 30m, 12h or 7d, found '0m'" in ran.err
 
 
 class TestForksOnGitLab:
@@ -422,6 +428,29 @@ class TestKeep:
         project.registry.tags = {key: value for key, value in project.registry.tags.items() if key[0] != "group/bases"}
         pipeline.job().must("pin")
         assert [key for key in project.registry.manifests if key[0] == "group/bases"] == kept
+
+    def test_where_the_copies_are_and_how_many_is_said(self, project: Project) -> None:
+        keep = f"{project.registry.address}/group/bases"
+        project.commit(config=CONFIG)
+        assert f"copies of the pinned bases kept in {keep}: 1\n" in project.pipeline().job().must("pin", "--keep", keep).err
+
+    @pytest.mark.parametrize(
+        ("keep", "message"),
+        [
+            (":local", "expected a registry's repository for the copies, found ':local': an engine's own store keeps none"),
+            ("me:hunter2@registry.example.com/x", "expected a repository without user and password, found one with them; docker's"),
+        ],
+    )
+    def test_what_can_hold_no_copies_is_told_why_on_both_ways_in(self, project: Project, keep: str, message: str) -> None:
+        project.commit(config=CONFIG)
+        told = project.pipeline().job().run("pin", "--keep", keep)
+        project.write(".stagepin.yaml", f"keep: '{keep}'\n")
+        project.commit()
+        for ran in (told, project.pipeline().job().run("pin")):
+            assert ran.code == 2
+            assert f"error: {message}" in ran.err
+            assert "hunter2" not in ran.text
+        assert project.registry.requests == []
 
     def test_a_repository_that_is_none_is_refused_before_anything_is_asked(self, project: Project) -> None:
         project.commit(config=CONFIG)
