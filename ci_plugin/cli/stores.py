@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ci_plugin.errors import InputError
-from ci_plugin.retry import RetryPolicy
+from ci_plugin.retry import RetryPolicy, Tell
 from ci_plugin.values.pipeline import PipelineId
 from ci_plugin.values.store_name import STORES
 
@@ -17,29 +17,32 @@ if TYPE_CHECKING:
     from ci_plugin.forge.access import ForgeAccess
     from ci_plugin.ports import PinStore
 
-_FORGE_OF = {"git-ref": "github", "generic-package": "gitlab"}
+FORGE_OF = {"git-ref": "github", "generic-package": "gitlab"}
+"""Whose API a store is kept with, where it is one alone."""
+_NAMES = {"github": "GitHub", "gitlab": "GitLab"}
 
 
-def open_forge_store(name: str, access: ForgeAccess, sleep: Callable[[float], None]) -> PinStore:
+def open_forge_store(name: str, access: ForgeAccess, sleep: Callable[[float], None], tell: Tell | None = None) -> PinStore:
     """A store of the forge: ``git-ref``, ``generic-package`` or ``ci-artifact``. Raises InputError where this forge has no such store."""
-    if access.forge != _FORGE_OF.get(name, access.forge):
+    if access.forge != FORGE_OF.get(name, access.forge):
+        others = (store for store in STORES if FORGE_OF.get(store, access.forge) == access.forge)
         raise InputError(
-            f"expected a job of {_FORGE_OF[name]} for the store {name}, found one of {access.forge}",
-            hint=f"choose another with --store: {', '.join(STORES)}",
+            f"expected a job of {_NAMES[FORGE_OF[name]]} for the store {name}, found one of {_NAMES[access.forge]}",
+            hint=f"choose another with --store: {', '.join(others)}",
         )
-    retry = RetryPolicy(sleep)
+    retry = RetryPolicy(sleep, tell=tell)
     if access.forge == "github":
         return _on_github(name, access, retry)
     return _on_gitlab(name, access, retry)
 
 
-def find_project_on_forge(access: ForgeAccess, sleep: Callable[[float], None]) -> PipelineId | None:
+def find_project_on_forge(access: ForgeAccess, sleep: Callable[[float], None], tell: Tell | None = None) -> PipelineId | None:
     """The identity of the project at ``access.project`` (its path), as jobs of that forge have it; None where the forge shows none."""
     from ci_plugin.forge.github import GitHub
     from ci_plugin.forge.gitlab import GitLab
 
     forge = GitHub(access) if access.forge == "github" else GitLab(access)
-    project_id = RetryPolicy(sleep).run(lambda: forge.find_project_id(access.project))
+    project_id = RetryPolicy(sleep, tell=tell).run(lambda: forge.find_project_id(access.project))
     return None if project_id is None else PipelineId(access.forge, access.host, project_id, access.project, "")
 
 

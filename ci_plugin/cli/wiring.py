@@ -17,7 +17,7 @@ from ci_plugin import __version__
 from ci_plugin.cli.late_registry import LateRegistry
 from ci_plugin.cli.options import ScopeOptions
 from ci_plugin.config.settings import SETTINGS_FILE, Settings, parse_settings
-from ci_plugin.errors import InputError
+from ci_plugin.errors import InputError, StagepinError
 from ci_plugin.forge.clock import SystemClock
 from ci_plugin.forge.environment import CiContext, choose_scope, pipeline_identity, read_environment
 from ci_plugin.forge.event import load_event
@@ -161,6 +161,10 @@ class Session:
         """The client for every registry, made when one is asked for the first time."""
         return LateRegistry(self._make_registry)
 
+    def tell_retry(self, seconds: float, error: StagepinError) -> None:
+        """One line, with -v, for every wait: without it a slow job looks like one that hangs."""
+        self.console.detail(f"{error.message}; trying again in {seconds:.1f} s")
+
     def _make_registry(self) -> Registry:
         from ci_plugin.registry.client import RegistryClient
         from ci_plugin.registry.transport import Proxies
@@ -168,7 +172,9 @@ class Session:
         settings = self.settings
         ca_file = str(self.directory / settings.ca_file) if settings.ca_file else None
         proxies = Proxies.from_environment(self.environ)
-        client = RegistryClient(self.credentials, clock=self.clock, insecure=settings.insecure, ca_file=ca_file, proxies=proxies)
+        client = RegistryClient(
+            self.credentials, clock=self.clock, insecure=settings.insecure, ca_file=ca_file, proxies=proxies, tell=self.tell_retry
+        )
         if not settings.mirrors:
             return client
         from ci_plugin.registry.mirrors import MirroredRegistry
@@ -280,7 +286,7 @@ class ScopedSession(Session):
         if self.store_name != "stages-storage":
             from ci_plugin.cli.stores import find_project_on_forge
 
-            found = find_project_on_forge(self.forge_access, self.clock.sleep)
+            found = find_project_on_forge(self.forge_access, self.clock.sleep, self.tell_retry)
             return found, "" if found else f"no project {remote.path} known at {remote.host} to whoever asks"
         if not self.has_repository or self.repository is None:
             return None, ""
@@ -298,7 +304,11 @@ class ScopedSession(Session):
 
     @cached_property
     def forge_access(self) -> ForgeAccess:
-        """How to reach the forge's API: this job's, or outside CI that of the clone's remote. Raises InputError where there is neither."""
+        """How to reach the forge's API: this job's, or outside CI that of the clone's remote, whose kind the chosen store says.
+
+        Raises InputError where there is neither.
+        """
+        from ci_plugin.cli.stores import FORGE_OF
         from ci_plugin.forge.access import read_access, remote_access
 
         pipeline, remote = self.context.pipeline, self.remote
@@ -310,7 +320,7 @@ class ScopedSession(Session):
                 "expected a job of GitLab or GitHub, or a clone from there, found neither: there is no forge to ask",
                 hint="take the pins from the stages storage: --store stages-storage --repo REPOSITORY",
             )
-        return remote_access(self.environ, remote)
+        return remote_access(self.environ, remote, FORGE_OF.get(self.store_name, ""))
 
     @property
     def store_name(self) -> str:
@@ -329,7 +339,7 @@ class ScopedSession(Session):
         if name != "stages-storage":
             from ci_plugin.cli.stores import open_forge_store
 
-            return open_forge_store(name, self.forge_access, self.clock.sleep)
+            return open_forge_store(name, self.forge_access, self.clock.sleep, self.tell_retry)
         if self.scope_options.repo == LOCAL or (not self.scope_options.repo and self.settings.repo == LOCAL):
             from ci_plugin.engine.pin_store import EnginePinStore
 

@@ -53,29 +53,39 @@ def read_access(environ: Mapping[str, str], forge: str, host: str, project: str)
     """
     token = _read_token(environ, "STAGEPIN_TOKEN")
     job_token = _read_token(environ, _JOB_TOKENS[forge])
-    url = (environ.get(_API_VARIABLES[forge]) or _default_url(forge, host)).rstrip("/")
-    _check(url, host, _API_VARIABLES[forge])
+    told = environ.get(_API_VARIABLES[forge], "")
+    scheme = environ.get("CI_SERVER_PROTOCOL", "") if forge == "gitlab" else ""
+    url = (told or _default_url(forge, host, scheme or "https")).rstrip("/")
+    _check(url, host, _API_VARIABLES[forge] if told or not scheme else "CI_SERVER_PROTOCOL")
     pipeline = environ.get(_PIPELINE_VARIABLES[forge], "")
     return ForgeAccess(forge, url, host, project, token or job_token, is_job_token=not token and bool(job_token), pipeline=pipeline)
 
 
-def remote_access(environ: Mapping[str, str], remote: RemoteAddress) -> ForgeAccess:
+def remote_access(environ: Mapping[str, str], remote: RemoteAddress, forge: str = "") -> ForgeAccess:
     """Outside CI: the access to the forge a clone came from.
 
-    A host with ``github`` in its name or under ``ghe.com`` is GitHub's, any other GitLab's. ``GITHUB_TOKEN`` on somebody's machine is for
-    GitHub's own hosts (so gh has it, cli.github.com/manual/gh_help_environment): a clone from anywhere else does not get it.
-    ``STAGEPIN_TOKEN`` is for the host that is cloned from, whichever it is.
+    ``forge`` is the one whose store was chosen, empty where the store says nothing of it: then a host with ``github`` in its name is
+    GitHub's, any other GitLab's. Of github.com, ghe.com and gitlab.com everybody knows whose they are.
+
+    ``GITHUB_TOKEN`` on somebody's machine is for GitHub's own hosts (so gh has it, cli.github.com/manual/gh_help_environment): a clone
+    from anywhere else does not get it. ``STAGEPIN_TOKEN`` is for the host that is cloned from, whichever it is.
     """
     host = _SSH_HOSTS.get(remote.host, remote.host)
     is_githubs_own = _is_githubs_own(host)
     dropped = {"CI_JOB_TOKEN"} if is_githubs_own else {"CI_JOB_TOKEN", "GITHUB_TOKEN"}
     kept = {name: value for name, value in environ.items() if name not in dropped}
-    return read_access(kept, "github" if is_githubs_own or "github" in host else "gitlab", host, remote.path)
+    # A clone over plain HTTP says where the API is on this machine alone: elsewhere a token needs TLS, whatever git does without.
+    kept["CI_SERVER_PROTOCOL"] = "http" if remote.is_plain and _is_loopback(urlsplit(f"//{host}").hostname or "") else "https"
+    return read_access(kept, _known_forge(host) or forge or ("github" if "github" in host else "gitlab"), host, remote.path)
 
 
-def _default_url(forge: str, host: str) -> str:
+def _known_forge(host: str) -> str:
+    return "github" if _is_githubs_own(host) else "gitlab" if host == "gitlab.com" else ""
+
+
+def _default_url(forge: str, host: str, scheme: str) -> str:
     if forge == "gitlab":
-        return f"https://{host}/api/v4"
+        return f"{scheme}://{host}/api/v4"
     # docs.github.com, "About the REST API": github.com and GitHub's own domain for enterprises have a host for it.
     return f"https://api.{host}" if _is_githubs_own(host) else f"https://{host}/api/v3"
 

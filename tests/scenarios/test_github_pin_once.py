@@ -262,7 +262,7 @@ class TestGitRef:
         workflow.commit()
         ran = workflow.job(workflow.run()).run("pin", STAGEPIN_STORE="generic-package")
         assert ran.code == 2
-        assert "error: expected a job of gitlab for the store generic-package, found one of github" in ran.err
+        assert "error: expected a job of GitLab for the store generic-package, found one of GitHub" in ran.err
         assert workflow.github.requests == []
 
 

@@ -131,3 +131,45 @@ def test_outside_ci_a_token_for_github_goes_to_no_host_that_only_calls_itself_so
     access = remote_access({"GITHUB_TOKEN": "ghp_mine", "CI_JOB_TOKEN": "left over"}, RemoteAddress(host, "group/app"))
     assert access.token == token
     assert remote_access({"STAGEPIN_TOKEN": "for-it"}, RemoteAddress(host, "group/app")).token == "for-it"
+
+
+@pytest.mark.parametrize(
+    ("host", "chosen", "forge", "url"),
+    [
+        ("git.example.com", "github", "github", "https://git.example.com/api/v3"),
+        ("git.example.com:8443", "gitlab", "gitlab", "https://git.example.com:8443/api/v4"),
+        ("github-mirror.example.com", "gitlab", "gitlab", "https://github-mirror.example.com/api/v4"),
+        ("github.com", "gitlab", "github", "https://api.github.com"),
+        ("gitlab.com", "github", "gitlab", "https://gitlab.com/api/v4"),
+    ],
+)
+def test_outside_ci_the_chosen_store_goes_before_the_hosts_name(host: str, chosen: str, forge: str, url: str) -> None:
+    access = remote_access({"STAGEPIN_TOKEN": "mine"}, RemoteAddress(host, "group/app"), chosen)
+    assert (access.forge, access.url, access.host, access.token) == (forge, url, host, "mine")
+
+
+def test_the_protocol_of_the_server_is_taken_where_its_api_is_not_named() -> None:
+    assert gitlab({"CI_SERVER_PROTOCOL": "http", "CI_API_V4_URL": ""}, "localhost:8080").url == "http://localhost:8080/api/v4"
+    assert gitlab({"CI_SERVER_PROTOCOL": "https"}).url == "https://gitlab.example.com/api/v4"
+    named = {"CI_SERVER_PROTOCOL": "http", "CI_API_V4_URL": "https://gitlab.example.com/api/v4"}
+    assert gitlab(named).url == "https://gitlab.example.com/api/v4"
+
+
+def test_a_server_without_tls_that_is_another_machine_gets_no_token() -> None:
+    expected = (
+        r"expected the API of gitlab\.example\.com over HTTPS, found http://gitlab\.example\.com in CI_SERVER_PROTOCOL: no token is sent"
+    )
+    with pytest.raises(InputError, match=expected):
+        gitlab({"CI_SERVER_PROTOCOL": "http", "CI_JOB_TOKEN": "job"})
+
+
+@pytest.mark.parametrize(
+    ("remote", "url"),
+    [
+        (RemoteAddress("127.0.0.1:8080", "group/app", is_plain=True), "http://127.0.0.1:8080/api/v4"),
+        (RemoteAddress("127.0.0.1:8080", "group/app"), "https://127.0.0.1:8080/api/v4"),
+        (RemoteAddress("git.example.com", "group/app", is_plain=True), "https://git.example.com/api/v4"),
+    ],
+)
+def test_outside_ci_plain_http_will_do_on_this_machine_alone(remote: RemoteAddress, url: str) -> None:
+    assert remote_access({"STAGEPIN_TOKEN": "mine", "CI_SERVER_PROTOCOL": "left over"}, remote).url == url
