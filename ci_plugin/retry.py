@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
 Answer = TypeVar("Answer")
+Tell = Callable[[float, StagepinError], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class RetryPolicy:
     tries: int = 6
     first_wait: float = 0.3
     longest_wait: float = 8.0
+    tell: Tell | None = None
+    """Called before each wait with its seconds and the error that is the reason."""
 
     def run(self, operation: Callable[[], Answer], *, started: float | None = None) -> Answer:
         """What ``operation`` returns, tried again after temporary errors; the last error where none succeeded.
@@ -53,7 +56,14 @@ class RetryPolicy:
         except StagepinError as error:
             if not error.temporary:
                 raise
-            return self._again(operation, error, budget)
+            last = error
+        try:
+            return self._again(operation, last, budget)
+        except Unavailable as error:
+            if error.retry_after is not None and budget.is_over_after(error.retry_after):
+                asked = f"it asks to be left alone for {error.retry_after:g} s, longer than this run waits ({self.deadline:g} s in all)"
+                error.hint = f"{error.hint}; {asked}" if error.hint else asked
+            raise
 
     def _again(self, operation: Callable[[], Answer], first: StagepinError, budget: _Budget) -> Answer:
         from tenacity import Retrying, retry_if_exception
@@ -67,12 +77,18 @@ class RetryPolicy:
 
         policy = Retrying(
             sleep=lambda seconds: budget.spend(seconds, self.sleep),
+            before_sleep=self._tell,
             wait=self._wait,
             stop=lambda state: state.attempt_number >= self.tries or budget.is_over_after(state.upcoming_sleep),
             retry=retry_if_exception(lambda error: isinstance(error, StagepinError) and error.temporary),
             reraise=True,
         )
         return policy(attempt)
+
+    def _tell(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        if self.tell is not None and isinstance(error, StagepinError):
+            self.tell(state.upcoming_sleep, error)
 
     def _wait(self, state: RetryCallState) -> float:
         backoff: float = min(self.longest_wait, self.first_wait * 2 ** (state.attempt_number - 1))

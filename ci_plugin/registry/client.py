@@ -24,7 +24,7 @@ from ci_plugin.registry.blobs import Blobs
 from ci_plugin.registry.manifests import Manifests
 from ci_plugin.registry.referrers import Referrers
 from ci_plugin.registry.transport import Proxies, Transport
-from ci_plugin.retry import RetryPolicy
+from ci_plugin.retry import RetryPolicy, Tell
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.manifest import Descriptor, Manifest
 from ci_plugin.values.reference import Reference, Repository
@@ -44,10 +44,11 @@ class RegistryClient:
         ca_file: str | None = None,
         proxies: Proxies | None = None,
         limits: Limits = LIMITS,
+        tell: Tell | None = None,
     ) -> None:
         transport = Transport(insecure=insecure, connections=connections, ca_file=ca_file, proxies=proxies, limits=limits)
         requests = AuthorizedRequests(transport, credentials)
-        self._retry = RetryPolicy(clock.sleep, deadline)
+        self._retry = RetryPolicy(clock.sleep, deadline, tell=tell)
         self._connections = connections
         self._manifests = Manifests(requests)
         self._blobs = Blobs(requests)

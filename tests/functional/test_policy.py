@@ -205,6 +205,13 @@ class TestWhatIsSaidOfPlaces:
         assert "error: expected PEM certificates, found: No such file or directory" in ran.err
         assert re.search(r"  at: \S*nope\.pem\n", ran.err)
 
+    def test_a_registry_that_is_asked_again_is_named_where_people_want_to_know(self, project: Project, job: Job) -> None:
+        project.registry.fail(path="/v2/base/", status=503, times=1)
+        ran = job.must("-v", "pin")
+        assert re.search(rf"found status 503 from {project.registry.address}.*; trying again in 0\.[1-3] s\n", ran.err)
+        project.registry.fail(path="/v2/base/", status=503, times=1)
+        assert "trying again" not in project.pipeline("1002").job().must("pin").err
+
     def test_an_insecure_registry_is_a_host_and_no_address(self, project: Project) -> None:
         for value, message in (
             ("http://registry.internal:5000", "expected a registry such as docker.io/library or registry.example.com, found 'http://reg"),

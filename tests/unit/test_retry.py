@@ -80,6 +80,37 @@ def test_a_wait_beyond_the_deadline_is_not_begun() -> None:
     assert (len(calls), waits) == (1, [])
 
 
+@pytest.mark.parametrize(("hint", "before"), [("try again later", "try again later; "), ("", "")])
+def test_a_wait_that_is_longer_than_the_deadline_is_named_in_the_hint(hint: str, before: str) -> None:
+    operation, _ = failing(Unavailable("busy", hint=hint, retry_after=3600.0))
+    with pytest.raises(Unavailable) as caught:
+        RetryPolicy(lambda _: None, 60.0).run(operation)
+    assert caught.value.hint == f"{before}it asks to be left alone for 3600 s, longer than this run waits (60 s in all)"
+
+
+def test_an_error_after_waits_that_were_kept_names_none() -> None:
+    operation, _ = failing(*[Unavailable("busy", hint="try again later", retry_after=1.0)] * 6)
+    with pytest.raises(Unavailable) as caught:
+        RetryPolicy(lambda _: None, 60.0).run(operation)
+    assert caught.value.hint == "try again later"
+
+
+def test_every_wait_is_told_with_its_seconds_and_its_reason() -> None:
+    waits: list[float] = []
+    told: list[tuple[float, str]] = []
+    operation, _ = failing(Unavailable("first", retry_after=20.0), Unavailable("second"))
+    RetryPolicy(waits.append, tell=lambda seconds, error: told.append((seconds, error.message))).run(operation)
+    assert told == list(zip(waits, ["first", "second"], strict=True))
+
+
+def test_the_last_error_is_nobodys_reason_to_wait() -> None:
+    told: list[float] = []
+    operation, _ = failing(*[Unavailable("busy")] * 6)
+    with pytest.raises(Unavailable):
+        RetryPolicy(lambda _: None, tell=lambda seconds, _error: told.append(seconds)).run(operation)
+    assert len(told) == 5
+
+
 def test_waits_together_stay_within_the_deadline() -> None:
     waits: list[float] = []
     operation, calls = failing(*[Unavailable("busy", retry_after=25.0)] * 6)

@@ -66,6 +66,15 @@ def test_an_index_is_kept_with_all_its_children_each_under_a_tag_of_its_own(upst
     assert server.blobs == upstream.blobs
 
 
+def test_a_keep_tag_that_points_elsewhere_is_no_copy(upstream: FakeRegistry, server: FakeRegistry) -> None:
+    digest = upstream.put_image("base/alpine", "latest")
+    server.put_image(KEPT, keep_tag(digest), seed="something else")
+    assert server.tags[KEPT, keep_tag(digest)] != str(digest)
+    keep(pins_of(upstream, alpine=digest), server)
+    assert server.tags[KEPT, keep_tag(digest)] == str(digest)
+    assert (KEPT, str(digest)) in server.manifests
+
+
 def test_a_single_manifest_is_kept(upstream: FakeRegistry, server: FakeRegistry) -> None:
     digest = upstream.put_image("base/alpine", "latest")
     keep(pins_of(upstream, alpine=digest), server)
