@@ -77,7 +77,8 @@ class TestRefusals:
         gitlab.fail(path="/packages", times=None, **fault)
         ran = self.run(project, pipeline, command)
         assert ran.code == 3
-        assert f"error: expected the packages of {gitlab.address}/4711, found" in ran.err
+        expected = f"an answer from {gitlab.address}" if "drop" in fault else f"the packages of {gitlab.address}/4711"
+        assert f"error: expected {expected}, found" in ran.err
         assert len(gitlab.requests) == 6, "one policy of ours repeats it, and no policy of the library's"
         assert project.upstream_requests() == []
 
