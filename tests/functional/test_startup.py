@@ -44,7 +44,7 @@ def test_a_job_that_has_the_pin_file_imports_no_http_even_where_a_stages_storage
     project.commit(config="image: app\nfrom: BASE\nfromLatest: true\n")
     job = project.pipeline().job()
     job.must("pin")
-    command = [sys.executable, "-c", _PROGRAM, "-C", str(job.directory), "pin"]
+    command = [sys.executable, "-c", _PROGRAM, "-C", str(job.directory), "pin", "--locked"]
     done = subprocess.run(command, env=job.environ, capture_output=True, text=True, check=True)
     code, names = json.loads(done.stdout.splitlines()[-1])
     assert code == 0, done.stderr
