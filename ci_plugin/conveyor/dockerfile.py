@@ -9,7 +9,7 @@ import posixpath
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
-from ci_plugin.config.context import Dockerignore, find_dockerignore, parse_dockerignore, select
+from ci_plugin.config.context import Dockerignore, find_dockerignore, find_followed_link, parse_dockerignore, select
 from ci_plugin.config.dockerfile import DockerfileReference
 from ci_plugin.config.dockerfile_content import ContextUse
 from ci_plugin.config.model import DockerfileImage
@@ -24,7 +24,7 @@ from ci_plugin.values.reference import Reference
 from ci_plugin.values.tree import ContextFile, Listing, TreeEntry
 
 STAGE_NAME = "dockerfile"
-_SUBMODULE = "160000"
+_LINK, _SUBMODULE = "120000", "160000"
 
 
 class BuildFiles(Protocol):
@@ -54,7 +54,7 @@ def dockerfile_stage(image: DockerfileImage, platform: Platform, pins: PinSet, f
         return use.reference.at(pin.digest_for(pinned_platform(use, platform)))
 
     ignore_file, ignored = _read_dockerignore(image, files)
-    use = dockerfile.context_use(image.target, args)
+    use = _through_links(dockerfile.context_use(image.target, args), image, files.listing())
     context = tuple(_used_files(image, use, ignored, files.listing()))
     added = tuple(_added_files(image, files))
     inputs = [
@@ -131,6 +131,14 @@ def _added_files(image: DockerfileImage, files: BuildFiles) -> Iterator[ContextF
             )
         for file in found:
             yield ContextFile(posixpath.relpath(file.path, image.context), file.mode, file.data)
+
+
+def _through_links(use: ContextUse, image: DockerfileImage, listing: Listing) -> ContextUse:
+    """The whole context where a COPY reads through a committed link: what it points to has to be sent as well."""
+    prefix = _prefix(image)
+    links = [entry.path.removeprefix(prefix) for entry in listing if entry.mode == _LINK and entry.path.startswith(prefix)]
+    link = None if use.whole else find_followed_link(links, use.patterns)
+    return ContextUse(whole=True, reason=f"a COPY reads through the link {link}") if link else use
 
 
 def _prefix(image: DockerfileImage) -> str:

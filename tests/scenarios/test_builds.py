@@ -386,6 +386,28 @@ def test_a_base_that_takes_files_by_itself_is_refused_where_the_context_is_bound
         assert "next: use a base without ONBUILD and write that instruction into the Dockerfile" in ran.err
 
 
+@pytest.mark.parametrize(
+    "trigger", ["COPY --from=nginx /a /a", "COPY --chown=1 --from=nginx:1 /a /a", "RUN --mount=type=bind,from=nginx,target=/n x"]
+)
+@pytest.mark.parametrize("instructions", ["", "COPY . /all\n"])
+def test_a_base_whose_trigger_names_an_image_is_refused_because_nobody_pinned_it(project: Project, trigger: str, instructions: str) -> None:
+    store_changed(project, BASE, "latest", lambda config: config.update(OnBuild=[trigger]))
+    project.write("Dockerfile", f"FROM {project.base}\n{instructions}")
+    project.commit()
+    ran = project.pipeline().job().run("build", "--pin")
+    assert ran.code == 2
+    assert f"with `ONBUILD {trigger}`: nobody pinned nginx" in ran.err
+    assert "next: use a base without that trigger and write the instruction into the Dockerfile, where its image is pinned" in ran.err
+
+
+def test_a_trigger_may_name_a_stage_of_the_dockerfile(project: Project) -> None:
+    store_changed(project, BASE, "latest", lambda config: config.update(OnBuild=["COPY --from=made /a /a"]))
+    project.write("Dockerfile", f"FROM scratch AS made\nCOPY a /a\nFROM {project.base}\n")
+    project.write("a", "a")
+    project.commit()
+    assert project.pipeline().job().run("build", "--pin").code == 0
+
+
 def test_explain_says_why_the_whole_context_counts(project: Project) -> None:
     project.write("Dockerfile", f"FROM {project.base}\nCOPY . /all\n")
     project.commit()

@@ -17,17 +17,20 @@ from ci_plugin.values.platform import Platform
 from ci_plugin.values.reference import Reference
 
 _READS_CONTEXT = re.compile(r"\s*(?:(?:COPY|ADD)\s(?!\s*(?:--\S+\s+)*--from=)|RUN\s+--mount=)", re.IGNORECASE)
+_NAMES_IMAGE = re.compile(r"(?:\s--from=|--mount=\S*\bfrom=)[\"']?([^\s,\"']+)", re.IGNORECASE)
+_STAGE_NAME = re.compile(r"^\s*FROM\s.*\sAS\s+(\S+)\s*$", re.IGNORECASE | re.MULTILINE)
 
 
 def open_dockerfile(work: BuildDockerfile, bases: Bases, platform: Platform) -> tuple[BaseRecord, BuildDockerfile]:
     """Make all references present in the engine, with our credentials and by digest.
 
     Gives the record of what the target begins with, and the work with the names under which the engine has them. Raises InputError for a
-    base whose ONBUILD reads files of the context: nobody knew of them when the context was chosen.
+    base whose ONBUILD reads files of the context, which nobody knew of when the context was chosen, or names an image, which nobody pinned.
     """
     pulled = {reference: bases.pull(reference) for reference in work.pulled}
-    if not work.is_context_whole:
-        for reference, base in pulled.items():
+    for reference, base in pulled.items():
+        _refuse_images(reference, base.image, work.text)
+        if not work.is_context_whole:
             _refuse_triggers(reference, base.image)
     record = external_record(work.base, pulled[work.base.pinned].image) if work.base else BaseRecord(None, None, BaseState.SCRATCH, ())
     return record, _named(work, platform, {reference: base.place for reference, base in pulled.items()})
@@ -45,14 +48,31 @@ def _named(work: BuildDockerfile, platform: Platform, places: Mapping[Reference,
 
 
 def _refuse_triggers(reference: Reference, image: EngineImage) -> None:
-    triggers = image.config.get("OnBuild")
-    for trigger in triggers if isinstance(triggers, list) else ():
-        if _READS_CONTEXT.match(str(trigger)):
-            found = f"{reference} with `ONBUILD {str(trigger)[:100]}`"
+    for trigger in _triggers(image):
+        if _READS_CONTEXT.match(trigger):
+            found = f"{reference} with `ONBUILD {trigger[:100]}`"
             raise InputError(
                 f"expected a base that takes no files of the build context by itself, found {found}",
                 hint="use a base without ONBUILD and write that instruction into the Dockerfile, which says which files are read",
             )
+
+
+def _refuse_images(reference: Reference, image: EngineImage, dockerfile: str) -> None:
+    """Of what a trigger names, only a stage of the Dockerfile itself (or ``scratch``) is known not to be an image that moves."""
+    stages = {"scratch", *(match[1].lower() for match in _STAGE_NAME.finditer(dockerfile))}
+    for trigger in _triggers(image):
+        for name in _NAMES_IMAGE.findall(trigger):
+            if name.lower() not in stages and not name.isdecimal():
+                found = f"{reference} with `ONBUILD {trigger[:100]}`: nobody pinned {name}"
+                raise InputError(
+                    f"expected a base that brings no image of its own, found {found}",
+                    hint="use a base without that trigger and write the instruction into the Dockerfile, where its image is pinned",
+                )
+
+
+def _triggers(image: EngineImage) -> list[str]:
+    triggers = image.config.get("OnBuild")
+    return [str(trigger) for trigger in triggers] if isinstance(triggers, list) else []
 
 
 def build_dockerfile(
