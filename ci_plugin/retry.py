@@ -60,8 +60,8 @@ class RetryPolicy:
         try:
             return self._again(operation, last, budget)
         except Unavailable as error:
-            if error.retry_after is not None and budget.is_over_after(error.retry_after):
-                asked = f"it asks to be left alone for {error.retry_after:g} s, longer than this run waits ({self.deadline:g} s in all)"
+            if error.retry_after is not None and error.retry_after >= self.deadline:
+                asked = f"it asks to be left alone for {error.retry_after:.0f} s, longer than this run waits ({self.deadline:g} s in all)"
                 error.hint = f"{error.hint}; {asked}" if error.hint else asked
             raise
 

@@ -199,7 +199,9 @@ def test_a_wait_that_is_asked_for_is_kept_within_one_deadline(headers: dict[str,
     error, waited, asked = limited(headers)
     assert isinstance(error, Unavailable)
     assert "found status 429" in error.message
-    assert error.hint == "the registry limits requests; try again later"
+    hint, _, asked_for = error.hint.partition("; it asks to be left alone for ")
+    assert hint == "the registry limits requests; try again later"
+    assert asked_for.endswith(" s, longer than this run waits (60 s in all)") == (not slept)
     assert (waited, asked) == (slept, requests)
 
 
