@@ -56,7 +56,7 @@ class _Expansion:
         if self._depth > _MAX_NESTING:
             raise NotKnown("", "it nests too deep")
         before, self._keeps_escapes = self._keeps_escapes, keeps_escapes
-        parts = []
+        parts: list[str] = []
         while self._at < len(self._text):
             character = self._take()
             if character == stop:
@@ -89,7 +89,7 @@ class _Expansion:
         return character
 
     def _double_quoted(self, wanted: bool) -> str:
-        parts = []
+        parts: list[str] = []
         while self._at < len(self._text):
             character = self._take()
             if character == '"':

@@ -6,6 +6,7 @@ once; running it calls them. A run has one budget; what it includes shares it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 
 import gotpl
@@ -17,6 +18,10 @@ from ci_plugin.config.template_run import Frame, Run, Step, SyntaxRefused, Text
 from ci_plugin.config.template_values import MAX_OUTPUT, MISSING, Refused, field_of, is_true, kind_of, printed
 
 _LIMITS = ParserLimits(max_source_bytes=MAX_OUTPUT, max_tokens=150_000, max_nesting=40)
+_ACTION = re.compile(r"\{\{(.*?)(?:\}\}|\Z)", re.DOTALL)
+_QUOTED = re.compile(r'"(?:[^"\\\n]|\\.)*"|`[^`]*`')
+_LONG_OCTAL = re.compile(r"(?<![\w.])0[0-7_]{16,}")
+"""Of such a number that is none, gotpl's own pattern takes the square of two to its length (found by fuzzing); no file mode is as long."""
 _BREAK, _CONTINUE = 1, 2
 _NOTHING = object()
 """No value comes in from the left of this command."""
@@ -29,6 +34,7 @@ Command = Callable[[Frame, object], object]
 
 def add_template(run: Run, text: Text) -> None:
     """Parse a text and the definitions in it; an empty one replaces nothing, as in Go. Raises SyntaxRefused."""
+    _refuse_long_octals(text)
     try:
         parsed = parse_template(text.text, name=text.name, limits=_LIMITS, functions=run.functions.keys())
     except gotpl.TemplateSyntaxError as error:
@@ -37,6 +43,13 @@ def add_template(run: Run, text: Text) -> None:
         is_empty = all(isinstance(node, nodes.TextNode) and not node.text.strip() for node in body.nodes)
         if not is_empty or name not in run.templates:
             run.templates[name] = text, _compile_list(body), is_empty
+
+
+def _refuse_long_octals(text: Text) -> None:
+    for action in _ACTION.finditer(text.text):
+        plain = _QUOTED.sub(lambda quoted: " " * len(quoted[0]), action[1])
+        if found := _LONG_OCTAL.search(plain):
+            raise SyntaxRefused("expected an octal number of at most 16 digits, found a longer one", text, action.start(1) + found.start())
 
 
 def _compile_list(body: nodes.ListNode) -> Step:

@@ -64,6 +64,6 @@ class GitHub:
                 raise
             raise InputError(
                 "expected PyGithub, which speaks to GitHub's API, found it not installed",
-                hint='pip install "stagepin[github]"',
+                hint="install it beside stagepin: pip install 'PyGithub>=2.8' (or in stagepin's checkout: pip install '.[github]')",
             ) from None
         return GitHubClient(self._access, self._limits) if self._limits else GitHubClient(self._access)

@@ -66,6 +66,6 @@ class GitLab:
         except ModuleNotFoundError as error:
             raise InputError(
                 f"expected the library python-gitlab to speak to {self._access.host}, found no module {error.name}",
-                hint='install it: pip install "stagepin[gitlab]"',
+                hint="install it beside stagepin: pip install 'python-gitlab>=6' (or in stagepin's checkout: pip install '.[gitlab]')",
             ) from None
         return GitLabClient(self._access, self._limits) if self._limits else GitLabClient(self._access)

@@ -733,5 +733,6 @@ for part in (github.git_database, github.artifacts, lambda: github.discussion(1)
     except InputError as error:
         print(error.message, "|", error.hint)
 """
-    line = 'expected PyGithub, which speaks to GitHub\'s API, found it not installed | pip install "stagepin[github]"'
+    hint = "install it beside stagepin: pip install 'PyGithub>=2.8' (or in stagepin's checkout: pip install '.[github]')"
+    line = f"expected PyGithub, which speaks to GitHub's API, found it not installed | {hint}"
     assert run_python(code).splitlines() == [line] * 4

@@ -80,7 +80,8 @@ class TestTheLibrary:
             "except InputError as error:\n    print(error.message, '|', error.hint)"
         )
         expected = "expected the library python-gitlab to speak to gitlab.example.com, found no module gitlab"
-        assert run_python(code) == f'{expected} | install it: pip install "stagepin[gitlab]"'
+        hint = "install it beside stagepin: pip install 'python-gitlab>=6' (or in stagepin's checkout: pip install '.[gitlab]')"
+        assert run_python(code) == f"{expected} | {hint}"
 
 
 class TestWhereTheTokenGoes:

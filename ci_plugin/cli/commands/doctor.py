@@ -197,7 +197,7 @@ def _comments(run: _Visit, number: int) -> str:
     from ci_plugin.retry import RetryPolicy
 
     discussion = open_discussion(run.forge_access, run.environ, number)
-    RetryPolicy(run.clock.sleep).run(lambda: discussion.find_comment(_MARKER))
+    RetryPolicy(run.clock.sleep, tell=run.tell_retry).run(lambda: discussion.find_comment(_MARKER))
     return f"those of number {number} may be read; the first `stagepin drift --comment` shows whether they may be written"
 
 

@@ -100,7 +100,7 @@ def _comment(run: ProjectSession, report: DriftReport, discussion: Discussion) -
     body = f"{marker}\n\n{run.redactor.redact(drift_markdown(report))}"
     try:
         # Safe to repeat as a whole: the comment is found by its marker, also when the answer to writing it was lost.
-        address = RetryPolicy(run.clock.sleep).run(lambda: announce(report, discussion, marker, body))
+        address = RetryPolicy(run.clock.sleep, tell=run.tell_retry).run(lambda: announce(report, discussion, marker, body))
     except AccessDenied as error:
         _tell_denied(run, error)
     else:

@@ -312,3 +312,16 @@ def test_a_budget_is_told_with_what_to_do() -> None:
 )
 def test_a_mistake_is_told_in_words(text: str, message: str) -> None:
     assert message in refuse(text).message
+
+
+@pytest.mark.parametrize("text", ["{{ range 0000000000000000000000000356161995373695003", "{{ 00000000000000000000000000000000503x }}"])
+def test_a_long_octal_number_that_is_none_is_refused_before_anybody_tries_to_read_it(text: str) -> None:
+    error = refuse("a\n" + text)
+    assert "expected an octal number of at most 16 digits, found a longer one" in error.message
+    assert error.where is not None
+    assert error.where.line == 2
+
+
+def test_long_runs_of_zeros_in_strings_and_text_are_no_numbers() -> None:
+    zeros = "0" * 40
+    assert show(f'{zeros} {{{{ "{zeros}" }}}} {{{{ `{zeros}` }}}}') == f"{zeros} {zeros} {zeros}"
