@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from ci_plugin.config.dialects import DAPP, WERF
@@ -80,12 +80,18 @@ def _without_collector() -> Iterator[None]:
 def _read(data: bytes, file: str, source: Source, project: str) -> Configuration:
     text = decode(data, file)
     place_of: LineMap | None = None
+    without_values: Callable[[str], str] = str
     if "{{" in text:
         from ci_plugin.config.template import render  # here: the engine is imported only for a template
 
         rendered = render(text, file, source)
-        text, place_of = rendered.text, rendered.place_of
+        text, place_of, without_values = rendered.text, rendered.place_of, rendered.without_values
     problems = Problems()
     dialect = DAPP if posixpath.basename(file).startswith("dappfile") else WERF
-    with _without_collector():
-        return parse_configuration(parse_documents(text, file, place_of, problems), dialect, file, project, problems)
+    try:
+        with _without_collector():
+            return parse_configuration(parse_documents(text, file, place_of, problems), dialect, file, project, problems)
+    except ConfigError as error:
+        # What is wrong may be what a variable said: its name stands in the file, its value in no message.
+        error.message, error.hint = without_values(error.message), without_values(error.hint)
+        raise

@@ -33,6 +33,9 @@ _MAIN = "werfConfig"
 """What werf calls the configuration's own template."""
 _NO_DATA: Mapping[str, object] = MappingProxyType({})
 _SECRET = re.compile(r"TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|KEY|CREDENTIAL|AUTH(?!OR(?!IZ))", re.IGNORECASE)
+_LONGEST_TOLD = 300
+_SHORTEST_HIDDEN = 3
+"""Characters: hiding every `x` of a message would hide the message, and tell what was hidden."""
 _USER_INFO = re.compile(r"://[^/@\s]+:[^/@\s]+@")
 """An address with a password in it: GitLab's CI_REPOSITORY_URL holds the job's token."""
 
@@ -46,6 +49,8 @@ class Rendered:
     """The environment variables it asked for, set or not; their values are nowhere."""
     file: str
     places: tuple[Location | None, ...] = field(repr=False)
+    without_values: Callable[[str], str] = field(repr=False, compare=False, default=str)
+    """A message with every value that the template read of the environment taken out."""
 
     def place_of(self, line: int) -> Location:
         """Where a line of the text, from 1, was written; for a blank one, where the one before it was."""
@@ -73,7 +78,7 @@ def render(text: str, file: str, source: Source, data: Mapping[str, object] = _N
         too_deep = Refused(f"expected a template that renders, found {type(error).__name__}", "nest less deeply")
         raise _told(too_deep, run, file, environment) from None
     rendered = "".join(part for part, _ in parts)
-    return Rendered(rendered, frozenset(environment.names_read), file, _places(parts))
+    return Rendered(rendered, frozenset(environment.names_read), file, _places(parts), environment.without_values)
 
 
 def _places(parts: Sequence[tuple[str, Origin]]) -> tuple[Location | None, ...]:
@@ -197,9 +202,9 @@ class _Environment:
     def without_values(self, message: str) -> str:
         """The message with every value a template read taken out, also as Python and Go would quote it."""
         for value in sorted(self._handed_out, key=len, reverse=True):
-            for form in (value, repr(value)[1:-1], formatted("%q", value)[1:-1]):
+            for form in (value, repr(value)[1:-1], formatted("%q", value)[1:-1]) if len(value) >= _SHORTEST_HIDDEN else ():
                 message = message.replace(form, "***")
-        return message[:300]
+        return message
 
 
 def _own_functions(environment: _Environment) -> dict[str, Function]:
@@ -271,7 +276,7 @@ def _told(refused: Refused, run: Run, file: str, environment: _Environment) -> C
     ran = [(run.text, run.at)] if run.chain else []
     parsed = [(refused.text, refused.at)] if isinstance(refused, SyntaxRefused) else []
     places = [_place(*place) for place in (*run.chain[1:], *ran, *parsed)]
-    message, hint = environment.without_values(refused.message), environment.without_values(refused.hint)
+    message, hint = (environment.without_values(said)[:_LONGEST_TOLD] for said in (refused.message, refused.hint))
     if len(places) > 1:
         message += f" (by way of {' > '.join(map(str, places))})"
     inner = next((place for place in reversed(places) if place.file != _TPL), Location(file))

@@ -266,3 +266,14 @@ def test_bytes_that_are_no_sane_yaml_are_refused(data: bytes, message: str) -> N
 def test_dapp_has_no_names_in_from() -> None:
     base = stapel(load("dimg: alpine\nfrom: alpine\n", "dappfile.yml"), "alpine").base
     assert isinstance(base, ExternalBase)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['from: "{{ env "FOO" }} x"', 'final: "{{ env "FOO" }}"', '{{ env "FOO" }}: 1', 'from: alpine\nshell: {install: {a: {{ env "FOO" }}}}'],
+)
+def test_what_a_variable_said_stands_in_no_error_of_the_rendered_text(line: str) -> None:
+    text = f"project: app\nconfigVersion: 1\n---\nimage: app\n{line}\n"
+    with pytest.raises(ConfigError) as caught:
+        load_configuration(source({"werf.yaml": text}, {"FOO": "hunter22zz"}), "app")
+    assert "hunter22zz" not in f"{caught.value.message} {caught.value.hint}"
