@@ -191,7 +191,7 @@ class ProjectSession(ScopedSession):
             return
         from ci_plugin.config.references import load_dockerfile
 
-        declared = {name for image in images for name, _ in load_dockerfile(image, self.source).build_arg_values(image.target, given)}
+        declared = {name for image in images for name in load_dockerfile(image, self.source).arg_names}
         for name in sorted(set(given) - declared - PREDEFINED_ARGS):
             self.console.warning(f"--build-arg {name}: no ARG {name} in the Dockerfiles that are built; nothing reads it")
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from ci_plugin.config import dockerfile_content as content
+from ci_plugin.config.dockerfile_args import arg_pairs
 from ci_plugin.config.dockerfile_content import ContextUse
 from ci_plugin.config.dockerfile_remote import RemoteSource
 from ci_plugin.config.dockerfile_scan import scan
@@ -90,6 +91,13 @@ class Dockerfile:
     def remote_sources(self, target: str | None = None, build_args: Mapping[str, str] | None = None) -> tuple[RemoteSource, ...]:
         """What ADD takes from the web or from git: nothing a pin can hold. Raises ConfigError where a reference cannot be told."""
         return content.remote_sources(self._reach(target, build_args))
+
+    @property
+    def arg_names(self) -> frozenset[str]:
+        """Every name an ARG of the file declares, above the first FROM or in any stage."""
+        found = self.parts.scan
+        args = (instruction for instruction in found.instructions if instruction.name == "ARG")
+        return frozenset(name for instruction in args for name, _ in arg_pairs(instruction, found.escape))
 
     @property
     def needs_buildkit(self) -> str | None:
