@@ -274,6 +274,11 @@ class ScopedSession(Session):
             store_is_workspace=self.store_name == "workspace",
         )
 
+    @property
+    def pins_by_itself(self) -> bool:
+        """Whether a command pins without being told to: at a desk. Pins of a scope that was named are its pin job's to make."""
+        return self.asking.key.scope.is_local
+
     def _find_project(self) -> tuple[PipelineId | None, str]:
         """Outside CI: the identity CI has, as the chosen store knows it by the address this clone came from; else why it is not known."""
         remote = self.remote

@@ -85,3 +85,13 @@ def test_a_remote_that_is_a_directory_is_told_apart_from_none(project: Project, 
     ran = at_the_desk(project, "/srv/git/app.git").run("fetch", "--pipeline", "1001")
     assert ran.code == 2
     assert ": the remote origin of this clone is no address of a forge, which would say whose pipelines these are\n" in ran.err
+
+
+@pytest.mark.parametrize("command", [["plan"], ["build"], ["explain", "app"]])
+def test_pins_of_a_pipeline_that_are_not_found_are_not_made_at_a_desk(project: Project, pinned: Job, command: list[str]) -> None:
+    tags = dict(project.registry.tags)
+    desk = at_the_desk(project, "git@gitlab.example.com:other/app.git")
+    ran = desk.run(*command, "--pipeline", "1001")
+    assert ran.code == 2
+    assert "expected the pins of pipeline:1001, found none" in ran.err
+    assert project.registry.tags == tags

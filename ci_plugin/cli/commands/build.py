@@ -27,7 +27,7 @@ def command(
     if pin and require_built:
         raise click.UsageError("expected --pin or --require-built, found both: the fan-in takes the pins its build jobs had")
     run = ProjectSession(session, scope, project)
-    may_pin = (pin or not run.context.is_ci) and not require_built
+    may_pin = (pin or run.pins_by_itself) and not require_built
     _ = run.repository  # where nothing says which repository, that comes before any work
     adopted = (pin_once if may_pin else need_pins)(run)
     build = Build(run, adopted, images)

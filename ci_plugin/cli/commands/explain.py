@@ -30,7 +30,7 @@ from ci_plugin.services.explaining import explain_change
 @click.pass_obj
 def command(session: Session, scope: ScopeOptions, project: ProjectOptions, image: str, stage: str | None, against: str | None) -> int:
     run = ProjectSession(session, scope, project)
-    pins = (need_pins if run.context.is_ci else pin_once)(run).pins
+    pins = (pin_once if run.pins_by_itself else need_pins)(run).pins
     planned = make_plan(run.configuration, pins, run.files, (image,), run.platforms).get(image)
     names = [item.name for item in planned.stages]
     if stage is not None and stage not in names:
