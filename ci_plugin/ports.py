@@ -6,11 +6,13 @@ Only errors of ``ci_plugin.errors`` come out of an implementation. Absence is No
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
-from typing import Protocol
+from typing import IO, TYPE_CHECKING, Literal, Protocol
 
 from ci_plugin.errors import StagepinError
 from ci_plugin.values.credentials import Credentials
@@ -21,6 +23,9 @@ from ci_plugin.values.platform import Platform
 from ci_plugin.values.reference import Reference, Repository
 from ci_plugin.values.tree import ContextFile as ContextFile
 from ci_plugin.values.tree import Listing, TreeEntry
+
+if TYPE_CHECKING:
+    from tarfile import TarInfo
 
 CredentialSource = Callable[[str], Credentials | None]
 """Registry host (``docker.io``, ``registry.example.com:5000``) → credentials for it alone, or None."""
@@ -101,6 +106,103 @@ class ImageChange:
     workdir: str | None = None
     user: str | None = None
     healthcheck: tuple[str, ...] | None = None
+    healthcheck_times: Mapping[str, int] = field(default_factory=dict)
+    """``Interval``, ``Timeout``, ``StartPeriod``, ``StartInterval`` in nanoseconds, ``Retries``; nothing where the engine decides."""
+    stop_signal: str | None = None
+    author: str | None = None
+    removed_env: tuple[str, ...] = ()
+    """Names of variables, and of labels and volumes below, that the child no longer has; taken away before anything is added."""
+    removed_labels: tuple[str, ...] = ()
+    removed_volumes: tuple[str, ...] = ()
+    cleared: frozenset[Literal["Cmd", "Entrypoint", "User", "WorkingDir"]] = frozenset()
+    """Fields emptied before anything is set."""
+    clear_history: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MountedDirectory:
+    """A directory the commands of a stage see and the image does not keep.
+
+    ``kind``: ``fresh`` is empty for every stage, ``kept`` is the volume ``name`` of the engine, ``host`` the directory ``name`` of the
+    engine's machine.
+    """
+
+    kind: Literal["fresh", "kept", "host"]
+    target: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What a stage's commands find around them. ``secrets``: id → bytes, at ``/run/secrets/<id>`` while the commands run, nowhere else.
+
+    ``network``: ``none``, ``host`` or a network's name; None is the engine's default.
+    """
+
+    mounts: tuple[MountedDirectory, ...] = ()
+    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    network: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSettings:
+    """What a Dockerfile's build finds around it. ``secrets``: id → bytes, for ``RUN --mount=type=secret`` alone.
+
+    ``ssh``: id → agent socket's path, for ``RUN --mount=type=ssh``. ``network``: ``none``, ``host``, a network's name, None for the
+    engine's default. ``add_hosts``: ``name:address`` each.
+    """
+
+    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    ssh: Mapping[str, str] = field(default_factory=dict)
+    network: str | None = None
+    add_hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LayerFile:
+    """One path to write into an image, absolute in it. ``permissions`` such as 0o644; ``target`` is a symlink's text or a hardlink's path.
+
+    ``open`` gives the ``size`` bytes of a file, every time it is called. ``owner`` and ``group`` are names or numbers as text, None for
+    root; ``modified`` is in seconds since 1970.
+    """
+
+    path: str
+    kind: Literal["file", "directory", "symlink", "hardlink"]
+    permissions: int
+    size: int = 0
+    open: Callable[[], IO[bytes]] = field(default=BytesIO, repr=False)
+    target: str = ""
+    owner: str | None = None
+    group: str | None = None
+    modified: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FileChanges:
+    """One layer: ``removed`` files and links first, then directories of ``emptied`` that hold nothing any more, then what is ``written``.
+
+    A file written where a directory stands replaces it and all below; one written below a file replaces the file. Missing parents are made
+    (root, 0755), parents that are there stay as they are, and so does a directory that is written again with the same metadata.
+    """
+
+    removed: tuple[str, ...] = ()
+    emptied: tuple[str, ...] = ()
+    written: Sequence[LayerFile] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.removed) or bool(self.written)
+
+
+@dataclass(frozen=True, slots=True)
+class PathChange:
+    """What a stage's commands did to one path: ``kind`` is ``changed``, ``added`` or ``removed``."""
+
+    path: str
+    kind: Literal["changed", "added", "removed"]
+
+
+NO_SETTINGS = RunSettings()
+NO_BUILD_SETTINGS = BuildSettings()
 
 
 class Engine(Protocol):
@@ -122,11 +224,38 @@ class Engine(Protocol):
         """An image of one layer from a root filesystem tar (plain, gzip, xz, zstd); None: the empty image ``scratch`` stands for."""
         ...
 
-    def derive(self, parent: ImageId, change: ImageChange, commands: Sequence[str] = (), output: OutputSink | None = None) -> EngineImage:
+    def derive(
+        self,
+        parent: ImageId,
+        change: ImageChange,
+        commands: Sequence[str] = (),
+        output: OutputSink | None = None,
+        *,
+        settings: RunSettings = NO_SETTINGS,
+        changed: Callable[[Sequence[PathChange]], None] | None = None,
+    ) -> EngineImage:
         """A child image: run ``commands`` in one shell that stops at the first failure, then commit with the changed config.
 
-        Without commands only the config changes.
+        Without commands only the config changes. ``changed`` is told what the commands did to the file system.
         """
+        ...
+
+    def put_files(self, parent: ImageId, changes: FileChanges, change: ImageChange) -> EngineImage:
+        """A child image of one layer more that holds exactly these changes; no shell is needed in the parent.
+
+        Raises InputError for an owner or group the image does not know.
+        """
+        ...
+
+    def read_files(self, image: ImageId, path: str) -> AbstractContextManager[Iterator[tuple[TarInfo, IO[bytes] | None]]]:
+        """The file or directory at an absolute path of an image, all below it too: tar members whose names begin with its last part.
+
+        Raises Gone where the image has no such path. A member's bytes are to be read before the next is asked for.
+        """
+        ...
+
+    def remove_leftovers(self) -> Sequence[str]:
+        """Remove the containers that runs of ours left behind which are no longer running; their names. Raises nothing."""
         ...
 
     def build(
@@ -140,6 +269,7 @@ class Engine(Protocol):
         platform: Platform,
         output: OutputSink,
         needs_buildkit: str | None = None,
+        settings: BuildSettings = NO_BUILD_SETTINGS,
     ) -> EngineImage:
         """Build this Dockerfile text over this context; the file is sent along, the context need not hold it.
 
@@ -211,8 +341,40 @@ class StagesStorage(Protocol):
         """Give the candidate the name ``<signature>`` unless something has it already. Writing identical bytes again is avoided."""
         ...
 
+    def replace(self, signature: str, candidate: StoredStage) -> None:
+        """Give the candidate the name ``<signature>`` although something has it: what had it was proved to be lost."""
+        ...
+
     def bring(self, stage: StoredStage) -> ImageId:
         """Make a stored stage present in the engine, to build on it. Raises Gone where the registry lost its layers."""
+        ...
+
+    def relabel(self, signature: str, stage: StoredStage, labels: Mapping[str, str]) -> StoredStage:
+        """The same layers and config under other labels, under a name of its own; nothing runs and no layer is moved."""
+        ...
+
+    def publish_index(self, signature: str, images: Mapping[Platform, StoredStage]) -> Descriptor | None:
+        """Publish an index of these images under ``<signature>`` unless something has it; what has the name now. None in ``:local``."""
+        ...
+
+    def find_index(self, signature: str) -> Manifest | None:
+        """The index under that signature, or None where it is confirmed absent; always None in ``:local``."""
+        ...
+
+    def put_document(self, data: bytes) -> str:
+        """Keep a small document (a listing) and give its name, 64 hex characters: the sha256 of its bytes."""
+        ...
+
+    def find_document(self, name: str) -> bytes | None:
+        """A kept document, proved to be that, or None where it is confirmed absent."""
+        ...
+
+    def name_reuse(self, key: str, stage: StoredStage) -> None:
+        """Let a stage be found by its reuse key (64 hex characters) too, unless something has that name."""
+        ...
+
+    def find_reuse(self, key: str) -> StoredStage | None:
+        """The stage of that reuse key, or None where it is confirmed absent."""
         ...
 
 

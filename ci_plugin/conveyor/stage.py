@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from ci_plugin.config.model import DockerInstructions
+from ci_plugin.config.parts import ImageSpec, Mount, Secret, Selection
 from ci_plugin.errors import InputError
 from ci_plugin.values.canonical import Value, sha256_hex
 from ci_plugin.values.digest import Digest
+from ci_plugin.values.image_listing import ImageListing
 from ci_plugin.values.platform import Platform
 from ci_plugin.values.reference import Reference
 from ci_plugin.values.tree import ContextFile, TreeEntry
@@ -77,10 +79,65 @@ class FromImage:
 
 
 @dataclass(frozen=True, slots=True)
+class PutFiles:
+    """Make the mapped files of the parent those of ``files``: gitArchive and gitLatestPatch."""
+
+    files: ImageListing
+
+
+@dataclass(frozen=True, slots=True)
 class RunCommands:
-    """Run the user's commands in the parent."""
+    """Run the user's commands in the parent, after its mapped files were made those of ``files`` (None: not a stage that sees git's).
+
+    ``depended``: paths of ``files`` whose change runs this stage again; the commands may write them, other mapped paths are a finding.
+    """
 
     commands: tuple[str, ...]
+    files: ImageListing | None = None
+    depended: frozenset[str] = frozenset()
+    mounts: tuple[Mount, ...] = ()
+    secrets: tuple[Secret, ...] = ()
+    network: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStage:
+    """Another image of the configuration, as it is after its stage with this signature; ``is_final`` where that is its last."""
+
+    image: str
+    signature: str
+    is_final: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedImport:
+    """Files of another image: of one of the configuration, or of a registry's, pinned."""
+
+    source: SourceStage | FromExternal | Unpinned
+    files: Selection
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedDependency:
+    """What the image learns of another one: ``facts`` are (type, environment variable or build argument) each."""
+
+    source: SourceStage
+    facts: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PutDependencies:
+    """Take files from other images, and set variables that tell of other images: the four ``dependencies…`` stages."""
+
+    imports: tuple[PlannedImport, ...] = ()
+    dependencies: tuple[PlannedDependency, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WriteSpec:
+    """Write the ``imageSpec:`` section into the image's config."""
+
+    spec: ImageSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +166,26 @@ class BuildDockerfile:
     base: FromExternal | None
     pulled: tuple[Reference, ...]
     needs_buildkit: str | None
+    dependencies: tuple[PlannedDependency, ...] = ()
+    secrets: tuple[Secret, ...] = ()
+    ssh: str | None = None
+    network: str | None = None
+    add_hosts: tuple[str, ...] = ()
 
 
-Work: TypeAlias = FromExternal | Unpinned | FromScratch | FromArchive | FromImage | RunCommands | WriteConfig | BuildDockerfile
+Work: TypeAlias = (
+    FromExternal
+    | Unpinned
+    | FromScratch
+    | FromArchive
+    | FromImage
+    | PutFiles
+    | RunCommands
+    | PutDependencies
+    | WriteConfig
+    | WriteSpec
+    | BuildDockerfile
+)
 
 
 @dataclass(frozen=True, slots=True)

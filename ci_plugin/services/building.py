@@ -17,10 +17,13 @@ from ci_plugin.conveyor.stage import (
     FromExternal,
     FromImage,
     FromScratch,
+    PutDependencies,
+    PutFiles,
     RunCommands,
     Stage,
     Unpinned,
     WriteConfig,
+    WriteSpec,
 )
 from ci_plugin.errors import AnswerIsNo, Bug, InputError
 from ci_plugin.ports import Engine, EngineImage, OutputSink, SourceTree, StagesStorage, StoredStage
@@ -154,6 +157,8 @@ class _Line:
             case BuildDockerfile() as work:
                 self._base, named = open_dockerfile(work, self._shop.bases, self._planned.platform)
                 return build_dockerfile(named, self._labels(stage), self._planned.platform, engine, self._shop.source, output)
+            case PutFiles() | PutDependencies() | WriteSpec():
+                raise Bug(f"expected a stage that is built, found {stage.name!r}")
             case FromExternal() | FromScratch() | FromArchive() | FromImage() as work:
                 opened = self._open(work, engine)
                 self._base = opened.record

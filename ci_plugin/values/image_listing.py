@@ -1,0 +1,111 @@
+"""Image listings: which files git put where in an image; what SYNC makes true, and the document by which a later build knows the parent's.
+
+The difference of two listings is all a stage does, so a stage built from an unrelated branch is as good a parent as any (DESIGN.md §6.3).
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from ci_plugin.values.canonical import Value, sha256_hex
+
+OWN = ""
+"""The repository of the project itself."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class MappedFile:
+    """One file in the image: ``path`` is absolute and clean, ``mode`` and ``blob`` are git's; owner and group None for root.
+
+    ``repository`` and ``source`` say where its bytes are read: the key of a repository (``OWN`` is the project's) and the path in it.
+    They are no part of what the file is.
+    """
+
+    path: str
+    mode: str
+    blob: str
+    owner: str | None = None
+    group: str | None = None
+    repository: str = field(default=OWN, compare=False)
+    source: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ListingChange:
+    """What makes one listing of another: paths to remove, directories that may be empty then (deepest first), files to write."""
+
+    removed: tuple[str, ...]
+    emptied: tuple[str, ...]
+    written: tuple[MappedFile, ...]
+
+
+@dataclass(frozen=True)
+class ImageListing:
+    """Mapped files of one image, sorted by path, no path twice."""
+
+    files: tuple[MappedFile, ...] = ()
+
+    @classmethod
+    def of(cls, files: Iterable[MappedFile]) -> ImageListing:
+        """A sorted listing; of two files at one path the later one given stands."""
+        return cls(tuple(sorted({file.path: file for file in files}.values())))
+
+    def __iter__(self) -> Iterator[MappedFile]:
+        return iter(self.files)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @cached_property
+    def by_path(self) -> Mapping[str, MappedFile]:
+        """The files by their path."""
+        return {file.path: file for file in self.files}
+
+    @cached_property
+    def fields(self) -> Value:
+        """The listing as a canonical value."""
+        return tuple((file.path, file.mode, file.blob, file.owner, file.group) for file in self.files)
+
+    @cached_property
+    def hash(self) -> str:
+        """sha256 of the canonical value, 64 hex characters."""
+        return sha256_hex(self.fields)
+
+    def change_from(self, before: ImageListing) -> ListingChange:
+        """What has to be done to an image that holds ``before``."""
+        written = tuple(file for file in self.files if before.by_path.get(file.path) != file)
+        removed = tuple(file.path for file in before.files if file.path not in self.by_path)
+        kept = _directories(self.by_path)
+        emptied = _directories(removed) - kept
+        return ListingChange(removed, tuple(sorted(emptied, key=lambda path: (-path.count("/"), path))), written)
+
+    def to_document(self) -> bytes:
+        """The bytes that are kept in the storage; equal listings give equal bytes."""
+        rows = [[file.path, file.mode, file.blob, file.owner, file.group] for file in self.files]
+        return json.dumps({"version": 1, "files": rows}, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+
+
+def parse_image_listing(data: bytes) -> ImageListing:
+    """The inverse of ``to_document``. Raises ValueError for anything else."""
+    try:
+        document = json.loads(data)
+        if document["version"] != 1:
+            raise ValueError(f"expected an image listing of version 1, found {document['version']!r:.20}")
+        return ImageListing.of(MappedFile(*(None if item is None else str(item) for item in row)) for row in document["files"])  # type: ignore[arg-type]
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"expected an image listing, found something else ({type(error).__name__})") from None
+
+
+def _directories(paths: Iterable[str]) -> set[str]:
+    """Every directory above these paths but the root."""
+    found: set[str] = set()
+    for path in paths:
+        parent = posixpath.dirname(path)
+        while parent not in found and parent != "/":
+            found.add(parent)
+            parent = posixpath.dirname(parent)
+    return found
