@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -18,6 +18,8 @@ from ci_plugin.values.tree import ContextFile, TreeEntry
 
 BASE_DIGEST = "base.digest"
 """What the label of every input begins with that holds a base's digest (``fromLatest``): such a stage is on that base or is not itself."""
+SOURCE = "source "
+"""What the label of every input begins with that holds the stage signature of an image files or facts are taken from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ class RunCommands:
 
     commands: tuple[str, ...]
     files: ImageListing | None = None
-    depended: frozenset[str] = frozenset()
+    depended: Container[str] = frozenset()
     mounts: tuple[Mount, ...] = ()
     secrets: tuple[Secret, ...] = ()
     network: str | None = None

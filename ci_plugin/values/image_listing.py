@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-
-from ci_plugin.values.canonical import Value, sha256_hex
 
 OWN = ""
 """The repository of the project itself."""
@@ -43,16 +41,22 @@ class ListingChange:
     written: tuple[MappedFile, ...]
 
 
-@dataclass(frozen=True)
 class ImageListing:
-    """Mapped files of one image, sorted by path, no path twice."""
+    """Mapped files of one image, sorted by path, no path twice; made when they are first looked at: a plan alone needs none of them."""
 
-    files: tuple[MappedFile, ...] = ()
+    def __init__(self, make: Callable[[], Iterable[MappedFile]] = tuple) -> None:
+        self._make = make
 
     @classmethod
     def of(cls, files: Iterable[MappedFile]) -> ImageListing:
-        """A sorted listing; of two files at one path the later one given stands."""
-        return cls(tuple(sorted({file.path: file for file in files}.values())))
+        """A listing of these files, in any order; of two at one path the later one stands."""
+        return cls(lambda: files)
+
+    @cached_property
+    def files(self) -> tuple[MappedFile, ...]:
+        """The files, sorted by path."""
+        by_path = {file.path: file for file in self._make()}
+        return tuple(by_path[path] for path in sorted(by_path))
 
     def __iter__(self) -> Iterator[MappedFile]:
         return iter(self.files)
@@ -60,20 +64,19 @@ class ImageListing:
     def __len__(self) -> int:
         return len(self.files)
 
+    def __contains__(self, path: object) -> bool:
+        return path in self.by_path
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ImageListing) and self.files == other.files
+
+    def __hash__(self) -> int:
+        return hash(self.files)
+
     @cached_property
     def by_path(self) -> Mapping[str, MappedFile]:
         """The files by their path."""
         return {file.path: file for file in self.files}
-
-    @cached_property
-    def fields(self) -> Value:
-        """The listing as a canonical value."""
-        return tuple((file.path, file.mode, file.blob, file.owner, file.group) for file in self.files)
-
-    @cached_property
-    def hash(self) -> str:
-        """sha256 of the canonical value, 64 hex characters."""
-        return sha256_hex(self.fields)
 
     def change_from(self, before: ImageListing) -> ListingChange:
         """What has to be done to an image that holds ``before``."""
