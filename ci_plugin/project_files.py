@@ -15,7 +15,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
+from ci_plugin.config.parts import GitRemote
+from ci_plugin.conveyor.git_files import RepositoryFiles
 from ci_plugin.errors import InputError, Location
+from ci_plugin.pins.pin_set import PinSet
 from ci_plugin.ports import SourceTree
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.tree import ContextFile, Listing, TreeEntry
@@ -58,6 +61,10 @@ class DirectoryFiles:
         except OSError as error:
             message = f"expected to read {path}, found: {error.strerror}"
             raise InputError(message, hint="check the path and who may read it", where=Location(path)) from None
+
+    def remote(self, remote: GitRemote, pins: PinSet, where: Location) -> RepositoryFiles:
+        """The files of another repository at its pinned commit."""
+        raise InputError(f"expected a repository that is fetched, found {remote.address} of {pins.scope}", where=where)
 
     def _read(self, place: Path) -> Iterator[ContextFile]:
         path = place.relative_to(self._directory).as_posix()

@@ -19,13 +19,13 @@ def find_overlaps(image: StapelImage) -> Iterator[ConfigError]:
     mappings = [("git", item.files, item.location) for item in image.git]
     mappings += [("import", item.files, item.location) for item in image.imports]
     for name, files, where in mappings:
-        for target in _targets(files):
+        for target in targets_of(files):
             if (first := seen.setdefault(target, where)) is not where:
                 message = f"expected one source for {target[:200]!r} in image {image.name!r}, found `{name}` again (first at {first})"
                 yield ConfigError(message, hint="use another `to`, or `includePaths` that differ", where=where)
 
 
-def _targets(files: Selection) -> list[str]:
+def targets_of(files: Selection) -> list[str]:
     if not files.include:
         return [files.to] if not files.exclude else []
     return [posixpath.normpath(posixpath.join(files.to, path)) for path in dict.fromkeys(files.include)]

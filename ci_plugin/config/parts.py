@@ -6,6 +6,7 @@ Passwords and secret values stand in no ``repr``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -65,6 +66,11 @@ class GitRemote:
     commit: str | None = None
     user: str | None = None
     password: SecretValue | None = field(default=None, repr=False)
+
+    @property
+    def address(self) -> str:
+        """The url without a user or a password, to show and to compare."""
+        return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/]*@", r"\1", self.url)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,18 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ci_plugin.config.model import Configuration, DockerfileImage, Image, ImageBase, StapelImage
+from ci_plugin.config.model import Configuration, DockerfileImage, Image, StapelImage
+from ci_plugin.config.parts import GitRemote, ImageSource
 from ci_plugin.config.platforms import choose_platforms
 from ci_plugin.conveyor.dockerfile import dockerfile_stage
-from ci_plugin.conveyor.stage import Stage
+from ci_plugin.conveyor.git_files import RepositoryFiles
+from ci_plugin.conveyor.stage import SourceStage, Stage
 from ci_plugin.conveyor.stapel import stapel_stages
 from ci_plugin.conveyor.unbuilt import refuse_unbuilt
 from ci_plugin.errors import ConfigError, InputError, Location
 from ci_plugin.pins.pin_set import PinSet
 from ci_plugin.values.digest import Digest
+from ci_plugin.values.image_listing import OWN
 from ci_plugin.values.platform import Platform
 from ci_plugin.values.tree import ContextFile, Listing
 
@@ -36,6 +39,10 @@ class ProjectFiles(Protocol):
 
     def added(self, path: str) -> Sequence[ContextFile]:
         """Files on disk below a path."""
+        ...
+
+    def remote(self, remote: GitRemote, pins: PinSet, where: Location) -> RepositoryFiles:
+        """The files of another repository at its pinned commit. Raises InputError where it was not pinned."""
         ...
 
 
@@ -60,10 +67,8 @@ class PlannedImage:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The images it is built on directly."""
-        if isinstance(self.image, StapelImage) and isinstance(self.image.base, ImageBase):
-            return (self.image.base.image,)
-        return ()
+        """The images it is made of: its base, its imports, its dependencies; each once."""
+        return tuple(dict.fromkeys(name for name, _ in self.image.needs))
 
     @property
     def is_deployable(self) -> bool:
@@ -110,8 +115,9 @@ def make_plan(
             image,
             platform,
             pins,
-            final=lambda name: _on_same_platform(plan_image(configuration.get(name, image.location)), image, platform).signature,
+            source=lambda named: _source(plan_image(configuration.get(named.image, named.location)), named, image, platform),
             diff_id=lambda path: _diff_id(files, path, image.base.location),
+            repositories=PinnedRepositories(files, pins),
         )
 
     wanted = configuration.with_dependencies(names)
@@ -139,14 +145,41 @@ def _one_platform(image: Image, platforms: Sequence[Platform]) -> Platform:
     return platforms[0]
 
 
-def _on_same_platform(base: PlannedImage, image: StapelImage, platform: Platform) -> PlannedImage:
-    if base.platform != platform:
+def _source(planned: PlannedImage, named: ImageSource, image: StapelImage, platform: Platform) -> SourceStage:
+    """The stage of another image that this one is built on or takes something from."""
+    if planned.platform != platform:
         raise ConfigError(
-            f"expected image {image.name!r} and its base {base.name!r} to be built for one platform, found {platform} and {base.platform}",
+            f"expected image {image.name!r} and its source {planned.name!r} to be built for one platform, "
+            f"found {platform} and {planned.platform}",
             hint="give both the same `platform`, or name one with --platform",
-            where=image.base.location,
+            where=named.location,
         )
-    return base
+    if named.stage is None:
+        return SourceStage(planned.name, planned.signature)
+    wanted = named.stage.replace("imports", "dependencies")
+    for stage in planned.stages:
+        if stage.name == wanted:
+            return SourceStage(planned.name, stage.signature, is_final=stage is planned.stages[-1])
+    raise ConfigError(
+        f"expected a stage of image {planned.name!r}, found {named.stage!r}",
+        hint=f"it has: {', '.join(stage.name for stage in planned.stages)}",
+        where=named.location,
+    )
+
+
+class PinnedRepositories:
+    """The project's files and those of other repositories at their pinned commits; each is listed once for all images."""
+
+    def __init__(self, files: ProjectFiles, pins: PinSet) -> None:
+        self._files, self._pins = files, pins
+
+    def own(self) -> RepositoryFiles:
+        """The project's."""
+        return RepositoryFiles(OWN, self._files.listing())
+
+    def remote(self, remote: GitRemote, where: Location) -> RepositoryFiles:
+        """Another repository. Raises InputError where it was not pinned."""
+        return self._files.remote(remote, self._pins, where)
 
 
 def _diff_id(files: ProjectFiles, path: str, where: Location) -> Digest:

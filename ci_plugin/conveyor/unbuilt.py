@@ -47,16 +47,9 @@ def list_unbuilt(image: Image) -> tuple[Unbuilt, ...]:
 
 
 def _stapel(image: StapelImage) -> Iterator[tuple[str, Location]]:
-    yield from (("mount", item.location) for item in image.mounts)
-    yield from (("git", item.location) for item in image.git)
-    yield from _one("disableGitAfterPatch", image.disable_git_after_patch)
-    yield from (("import", item.location) for item in image.imports)
-    yield from _common(image)
+    yield from (("git with url", item.location) for item in image.git if item.remote)
     if image.ansible:
         yield "ansible", image.ansible.location
-    yield from _one("buildArtifact", image.shell.build_artifact)
-    if image.docker:
-        yield from _one("HEALTHCHECK with options", image.docker.healthcheck_times)
 
 
 def _dockerfile(image: DockerfileImage) -> Iterator[tuple[str, Location]]:

@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 
 from ci_plugin.config.load import load_configuration
 from ci_plugin.config.model import Configuration, DockerfileImage
+from ci_plugin.config.parts import GitRemote
 from ci_plugin.config.source import Source
+from ci_plugin.conveyor.git_files import RepositoryFiles
 from ci_plugin.conveyor.plan import Plan, make_plan
 from ci_plugin.errors import Location
 from ci_plugin.pins.pin_set import Origin, Pin, PinSet
@@ -32,6 +34,8 @@ class MemoryProject:
     modes: Mapping[str, str] = field(default_factory=dict)
     archives: Mapping[str, bytes] = field(default_factory=dict)
     disk: Mapping[str, bytes] = field(default_factory=dict)
+    repositories: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
+    """Address → files of another repository at its pinned commit."""
 
     def with_file(self, path: str, data: bytes) -> MemoryProject:
         """The same project with one file more, or another one."""
@@ -49,6 +53,9 @@ class MemoryProject:
     def added(self, path: str) -> Sequence[ContextFile]:
         found = sorted(name for name in self.disk if path in (name, ".") or name.startswith(f"{path}/"))
         return tuple(ContextFile(name, self.modes.get(name, "100644"), self.disk[name]) for name in found)
+
+    def remote(self, remote: GitRemote, pins: PinSet, where: Location) -> RepositoryFiles:
+        return RepositoryFiles(remote.address, FakeSourceTree(self.repositories[remote.address]).listing())
 
 
 def make_pin(reference: str, seed: str = "", platforms: Sequence[Platform] = (DEFAULT_PLATFORM, ARM64), index: str = "") -> Pin:

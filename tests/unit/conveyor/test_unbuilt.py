@@ -71,27 +71,27 @@ STAPEL_FATES: Mapping[str, Fate] = {
     "shell": (MOVES, Shell({"install": ("make", "x")})),
     "docker": (MOVES, DockerInstructions(user="x")),
     "platforms": (MOVES, (ARM64,)),
-    "git": (REFUSED, (GitMapping(FILES, AT),)),
-    "imports": (REFUSED, (Import(ImageSource("lib", AT), MOMENT, FILES, AT),)),
-    "mounts": (REFUSED, (Mount(MountKind.TMP_DIR, "/x", AT),)),
-    "dependencies": (REFUSED, (Dependency("lib", AT, MOMENT),)),
-    "secrets": (REFUSED, (Secret("a", SecretValue(env="A"), AT),)),
-    "image_spec": (REFUSED, ImageSpec(AT)),
+    "git": (MOVES, (GitMapping(FILES, AT),)),
+    "imports": (MOVES, (Import(ImageSource("lib", AT), MOMENT, FILES, AT),)),
+    "mounts": (MOVES, (Mount(MountKind.TMP_DIR, "/x", AT),)),
+    "dependencies": (MOVES, (Dependency("lib", AT, MOMENT),)),
+    "secrets": (HARMLESS, (Secret("a", SecretValue(env="A"), AT),)),  # a credential is no input: another one must not rebuild
+    "image_spec": (MOVES, ImageSpec(AT)),
     "ansible": (REFUSED, Ansible((), AT)),
-    "network": (REFUSED, Placed("host", AT)),
-    "disable_git_after_patch": (REFUSED, Placed(True, AT)),
+    "network": (HARMLESS, Placed("host", AT)),  # how the commands reach the network, not what they are
+    "disable_git_after_patch": (HARMLESS, Placed(True, AT)),  # without git; see test_stapel
 }
 SHELL_FATES: Mapping[str, Fate] = {
     "commands": (MOVES, {"setup": ("make",)}),
     "cache_versions": (MOVES, {"install": "1"}),
     "cache_version": (MOVES, "1"),
-    "build_artifact": (REFUSED, Placed(("make",), AT)),
+    "build_artifact": (MOVES, Placed(("make",), AT)),
 }
 DOCKER_FATES: Mapping[str, Fate] = {
     **dict.fromkeys(("volumes", "expose", "cmd", "entrypoint", "healthcheck"), (MOVES, ("x",))),
     **{name: (MOVES, {"A": "1"}) for name in ("env", "labels")},
     **dict.fromkeys(("workdir", "user"), (MOVES, "x")),
-    "healthcheck_times": (REFUSED, Placed(CHECK, AT)),
+    "healthcheck_times": (MOVES, Placed(CHECK, AT)),
     "exact_values": (HARMLESS, True),  # values are always written as they are
 }
 DOCKERFILE_FATES: Mapping[str, Fate] = {
@@ -101,6 +101,7 @@ DOCKERFILE_FATES: Mapping[str, Fate] = {
     "context": (HARMLESS, "x"),  # the files it gives enter by their paths below it: see the property tests
     "dockerfile": (MOVES, "x/Dockerfile"),
     "target": (MOVES, "a"),
+    "places": (HARMLESS, {"target": Location("elsewhere", 1)}),  # where it is written
     "build_args": (MOVES, {"X": "1"}),
     "context_add": (MOVES, ("add",)),
     "from_latest": (MOVES, True),
@@ -153,7 +154,7 @@ def test_a_field_meets_its_fate(kind: type, name: str) -> None:
 
 def _whole(stapel_only: bool) -> str:
     text = META + "image: good\nfrom: alpine\n---\nimage: app\nfrom: alpine\n"
-    text += "git: [{to: /a}]\nimport: [{from: 'debian:12', add: /b, after: setup}]\nnetwork: host\n"
+    text += "git:\n- {to: /a, url: 'https://git.example.com/a.git'}\n- {to: /b, url: 'https://git.example.com/b.git'}\n"
     return text if stapel_only else text + "---\nimage: old\nfromImage: good\nansible: {install: [{apt: {}}]}\n"
 
 
@@ -167,10 +168,10 @@ def refuse(text: str, *names: str) -> ConfigError:
 def test_every_directive_is_named_with_its_place_and_the_way_out() -> None:
     error = refuse(_whole(stapel_only=True))
     assert error.message == (
-        "expected images that this version builds, found 3 directives of image 'app' that it only reads: "
-        "`git` (werf.yaml:9:7), `import` (werf.yaml:10:10), `network` (werf.yaml:11:1)"
+        "expected images that this version builds, found 2 directives of image 'app' that it only reads: "
+        "`git with url` (werf.yaml:10:3), `git with url` (werf.yaml:11:3)"
     )
-    assert error.where == Location("werf.yaml", 9, 7)
+    assert error.where == Location("werf.yaml", 10, 3)
     assert error.hint.startswith("name the images that can be built: good; pin, drift and doctor work on the whole file")
 
 
@@ -192,10 +193,10 @@ def test_only_the_images_that_are_asked_for_and_what_they_are_made_of_are_refuse
 
 def test_one_document_of_many_images_names_a_directive_once() -> None:
     names = ", ".join(f"a{number}" for number in range(30))
-    error = refuse(META + f"image: [{names}]\nfrom: alpine\ngit: [{{to: /a}}]\n")
+    error = refuse(META + f"image: [{names}]\nfrom: alpine\nansible: {{install: [{{apt: {{}}}}]}}\n")
     assert "found 1 directive of 30 images (a0, " in error.message
     assert "a19, and 10 more)" in error.message
-    assert error.message.count("werf.yaml:6:7") == 1
+    assert error.message.count("werf.yaml:6:1") == 1
 
 
 def test_a_plain_image_has_nothing_to_refuse() -> None:
