@@ -14,7 +14,7 @@ from typing import Protocol
 
 from ci_plugin.config.model import StapelImage
 from ci_plugin.config.overlaps import targets_of
-from ci_plugin.config.parts import GitMapping, GitRemote
+from ci_plugin.config.parts import GitMapping, GitRemote, Selection
 from ci_plugin.config.selecting import Globs, Selector, relative_to
 from ci_plugin.conveyor.stage import Input
 from ci_plugin.errors import ConfigError, Location
@@ -49,11 +49,8 @@ class GitFiles:
     """The mapped files of one image. Raises ConfigError where a mapping takes no file, or one of a submodule that is not checked out."""
 
     def __init__(self, image: StapelImage, repositories: Repositories) -> None:
-        others = [*(item.files for item in image.git), *(item.files for item in image.imports)]
-        self._mappings = tuple(
-            _Mapping(item, repositories, _more_specific(item.files.to, (target for files in others for target in targets_of(files))))
-            for item in image.git
-        )
+        selections = [*(item.files for item in image.git), *(item.files for item in image.imports)]
+        self._mappings = tuple(_Mapping(item, repositories, _more_specific(item.files, selections)) for item in image.git)
         self.listing = ImageListing(lambda: _listed(self._mappings))
 
     def __bool__(self) -> bool:
@@ -170,10 +167,11 @@ def _listed(mappings: Sequence[_Mapping]) -> Iterator[MappedFile]:
         yield from mapping.in_image(mapping.files)
 
 
-def _more_specific(to: str, targets: Iterable[str]) -> tuple[str, ...]:
+def _more_specific(files: Selection, others: Iterable[Selection]) -> tuple[str, ...]:
     """Targets of other mappings below this one's: they have their own files there."""
-    prefix = to.rstrip("/") + "/"
-    return tuple(sorted({target for target in targets if target.startswith(prefix) and target != to}))
+    prefix = files.to.rstrip("/") + "/"
+    targets = {target for other in others if other is not files for target in targets_of(other)}
+    return tuple(sorted(target for target in targets if target.startswith(prefix) and target != prefix))
 
 
 def _joined(add: str, directory: str) -> str:
