@@ -9,5 +9,5 @@ from ci_plugin.values.platform import DEFAULT_PLATFORM, Platform
 
 
 def choose_platforms(image: Image, asked: Sequence[Platform]) -> tuple[Platform, ...]:
-    """The command line's platforms, else the configuration's, else ``linux/amd64``; never none."""
-    return tuple(asked) or image.platforms or (DEFAULT_PLATFORM,)
+    """The command line's platforms, else the configuration's, else ``linux/amd64``; never none, and each once."""
+    return tuple(dict.fromkeys(asked or image.platforms)) or (DEFAULT_PLATFORM,)

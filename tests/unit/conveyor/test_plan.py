@@ -7,16 +7,19 @@ import pytest
 from ci_plugin.config.model import ArchiveBase, Configuration, DockerfileImage, ExternalBase, ImageBase, ScratchBase, Shell, StapelImage
 from ci_plugin.config.platforms import choose_platforms
 from ci_plugin.conveyor.plan import make_plan
+from ci_plugin.conveyor.signature import index_signature
 from ci_plugin.conveyor.stage import BuildDockerfile, FromArchive, FromExternal, FromImage, FromScratch
 from ci_plugin.errors import ConfigError, InputError, Location
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.pipeline import Scope
-from ci_plugin.values.platform import DEFAULT_PLATFORM, parse_platform
+from ci_plugin.values.platform import DEFAULT_PLATFORM, Platform, parse_platform
 from ci_plugin.values.reference import parse_reference
 from tests.unit.conveyor.project import ARM64, MemoryProject, load, make_pin, make_pins, plan_dockerfile
 
 AT = Location("werf.yaml", 4)
 ALPINE = make_pins(make_pin("alpine"))
+AMD64_ALONE = make_pins(make_pin("alpine", platforms=[DEFAULT_PLATFORM]))
+BOTH = (DEFAULT_PLATFORM, ARM64)
 
 
 def alpine(name: str = "app", **changes: object) -> StapelImage:
@@ -49,7 +52,7 @@ artifact: tools
 from: scratch
 """
     }
-    plan = make_plan(load(files), ALPINE, MemoryProject(files))
+    plan = make_plan(load(files), AMD64_ALONE, MemoryProject(files))
     assert [(planned.name, [stage.name for stage in planned.stages]) for planned in plan] == [
         ("app", ["from", "setup", "dockerInstructions"]),
         ("base", ["from", "beforeInstall", "install"]),
@@ -73,7 +76,7 @@ def test_a_plan_of_some_images_has_what_they_are_built_on_and_is_not_complete() 
 
 @pytest.mark.parametrize(("scope", "is_complete"), [("pipeline:1", False), ("commit:1", False), ("release", True), ("local", True)])
 def test_a_configuration_that_lacks_a_pinned_image_is_not_the_whole_in_a_scope_of_one_commit(scope: str, is_complete: bool) -> None:
-    pins = replace(ALPINE, scope=Scope(scope), images=("app", "web"))
+    pins = replace(AMD64_ALONE, scope=Scope(scope), images=("app", "web"))
     assert make_plan(configuration(alpine()), pins, MemoryProject()).is_complete is is_complete
     assert make_plan(configuration(alpine(), alpine("web")), pins, MemoryProject()).is_complete
 
@@ -112,16 +115,61 @@ def test_the_work_of_a_base_says_what_to_begin_with() -> None:
     ]
 
 
-def test_several_platforms_are_refused_with_the_way_out() -> None:
-    both = (DEFAULT_PLATFORM, ARM64)
-    for asked, image in ((both, alpine()), ((), alpine(platforms=both))):
-        with pytest.raises(InputError) as caught:
-            make_plan(configuration(image), ALPINE, MemoryProject(), platforms=asked)
-        assert caught.value.message == (
-            "expected one platform for image 'app', found linux/amd64, linux/arm64: this version builds one at a time"
-        )
-        assert caught.value.hint == "name one with `--platform`, and build the others in jobs of their own"
-        assert caught.value.where == AT
+@pytest.mark.parametrize("asked", [BOTH, ()], ids=["asked for", "configured"])
+def test_an_image_for_several_platforms_is_planned_for_each_on_the_digest_of_each(asked: tuple[Platform, ...]) -> None:
+    images = configuration(alpine("base", platforms=BOTH), StapelImage("app", ImageBase("base", AT), AT, platforms=BOTH))
+    plan = make_plan(images, ALPINE, MemoryProject(), platforms=asked)
+    titles = ["base (linux/amd64)", "base (linux/arm64)", "app (linux/amd64)", "app (linux/arm64)"]
+    assert [planned.title for planned in plan] == titles
+    assert plan.is_complete
+    for platform in BOTH:
+        base = plan.get("base", platform)
+        reference = parse_reference("alpine")
+        assert base.stages[0].work == FromExternal(reference, reference.at(ALPINE.pins[0].platforms[platform]), platform)
+        assert plan.get("app", platform).stages[0].work == FromImage("base", base.signature)
+        assert base.signature == make_plan(images, ALPINE, MemoryProject(), ["base"], [platform]).get("base").signature
+
+
+def test_the_signature_of_an_image_for_several_platforms_is_that_of_its_index_and_for_one_that_of_its_last_stage() -> None:
+    (image,) = make_plan(configuration(alpine()), ALPINE, MemoryProject(), platforms=BOTH).by_image
+    assert image.is_index
+    assert image.signature == index_signature({platform: planned.signature for platform, planned in image.platforms.items()})
+    (turned,) = make_plan(configuration(alpine()), ALPINE, MemoryProject(), platforms=BOTH[::-1]).by_image
+    assert turned.signature == image.signature
+    plan = make_plan(configuration(alpine()), ALPINE, MemoryProject(), platforms=[ARM64])
+    (alone,) = plan.by_image
+    assert not alone.is_index
+    assert alone.signature == plan.get("app").stages[-1].signature
+    assert plan.get("app").title == "app"
+
+
+def test_a_source_that_is_not_built_for_the_same_platform_is_refused_where_it_is_named() -> None:
+    images = configuration(alpine("base"), StapelImage("app", ImageBase("base", Location("werf.yaml", 9)), AT, platforms=BOTH))
+    with pytest.raises(ConfigError) as caught:
+        make_plan(images, ALPINE, MemoryProject())
+    assert caught.value.message == (
+        "expected image 'app' and its source 'base' to be built for one platform, found linux/arm64 and linux/amd64"
+    )
+    assert caught.value.hint == "give both the same `platform`, or name one with --platform"
+    assert caught.value.where == Location("werf.yaml", 9)
+
+
+@pytest.mark.parametrize("image", [alpine(platforms=BOTH), alpine()], ids=["configured for two", "pinned for two"])
+def test_a_plan_for_one_of_several_platforms_is_a_part_of_the_whole(image: StapelImage) -> None:
+    plan = make_plan(configuration(image), ALPINE, MemoryProject(), platforms=[DEFAULT_PLATFORM])
+    assert (plan.is_complete, plan.platforms_left_out) == (False, (ARM64,))
+    assert make_plan(configuration(image), ALPINE, MemoryProject(), platforms=BOTH).is_complete
+
+
+def test_a_base_that_two_images_use_on_a_platform_each_leaves_nothing_out() -> None:
+    images = configuration(alpine(), alpine("arm", platforms=(ARM64,)))
+    assert make_plan(images, ALPINE, MemoryProject()).is_complete
+
+
+def test_a_platform_that_a_from_names_outright_leaves_nothing_out() -> None:
+    text = "FROM --platform=linux/arm64 alpine AS a\nFROM alpine\nCOPY --from=a /x /x\n"
+    assert plan_dockerfile(text, ALPINE).is_complete
+    assert not plan_dockerfile("FROM alpine\n", ALPINE).is_complete
 
 
 def test_the_command_line_names_the_platform_then_the_configuration_then_the_default() -> None:
@@ -129,6 +177,7 @@ def test_the_command_line_names_the_platform_then_the_configuration_then_the_def
     assert choose_platforms(image, [parse_platform("linux/s390x")]) == (parse_platform("linux/s390x"),)
     assert choose_platforms(image, []) == (ARM64,)
     assert choose_platforms(alpine(), []) == (DEFAULT_PLATFORM,)
+    assert choose_platforms(image, [ARM64, DEFAULT_PLATFORM, ARM64]) == (ARM64, DEFAULT_PLATFORM)
     chosen = [make_plan(configuration(item), ALPINE, MemoryProject()).get("app").platform_was_chosen for item in (image, alpine())]
     assert chosen == [True, False]
 
