@@ -20,7 +20,11 @@ Every message says what was expected and what was found; ``hint`` says what to d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+
+_LONGEST_WAY = 4
+"""Places; of a longer way the first and the last are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +34,21 @@ class Location:
     file: str
     line: int | None = None
     column: int | None = None
-    """None where only the line is known: a place in a template's text, a Dockerfile's instruction."""
+    """None where only the line is known: what a template's action printed, a Dockerfile's instruction."""
+
+    by_way_of: tuple[Location, ...] = field(default=(), compare=False)
+    """The places in templates that led here, outermost first; the same place by another way is the same place."""
 
     def __str__(self) -> str:
         parts = [self.file, self.line, self.column if self.line is not None else None]
-        return ":".join(str(part) for part in parts if part is not None)
+        place = ":".join(str(part) for part in parts if part is not None)
+        return f"{place} (by way of {self._way()})" if self.by_way_of else place
+
+    def _way(self) -> str:
+        places = [str(place) for place in self.by_way_of]
+        if len(places) > _LONGEST_WAY:
+            places = [places[0], f"… {len(places) - 2} more …", places[-1]]
+        return " > ".join(places)
 
 
 class StagepinError(Exception):
@@ -58,6 +72,9 @@ class InputError(StagepinError):
 
 class ConfigError(InputError):
     """A configuration text is wrong at a place we can name."""
+
+    parts: tuple[ConfigError, ...] = ()
+    """Where one error tells of several: each of them alone."""
 
 
 class DocumentError(InputError):

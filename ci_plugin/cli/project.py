@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from ci_plugin.cli.options import ProjectOptions, ScopeOptions
+from ci_plugin.cli.unbuilt import describe_unbuilt
 from ci_plugin.cli.uncommitted import find_uncommitted
 from ci_plugin.cli.wiring import ScopedSession, Session
 from ci_plugin.config.context import find_dockerignore
 from ci_plugin.config.model import Configuration, DockerfileImage
+from ci_plugin.config.platforms import choose_platforms
 from ci_plugin.config.settings import SETTINGS_FILE
 from ci_plugin.config.source import Source
+from ci_plugin.conveyor.unbuilt import refuse_unbuilt
 from ci_plugin.errors import ConfigError, InputError, Location
 from ci_plugin.reports.redaction import secrets_of
 from ci_plugin.values.platform import Platform
@@ -68,6 +71,7 @@ class ProjectSession(ScopedSession):
     def source(self) -> Source:
         """How the configuration reads the project's files and the environment; what it asks for is remembered."""
 
+        @cache  # a Dockerfile is asked for by who checks it and by who pins what it names; each read is a process of git
         def find_file(path: str) -> bytes | None:
             self._asked.add(path)
             return self.project_tree.find_file(path)
@@ -98,6 +102,18 @@ class ProjectSession(ScopedSession):
         configuration = self._with_build_options(configuration)
         self._tell_unused([image for image in configuration if isinstance(image, DockerfileImage)])
         return configuration
+
+    def check_buildable(self, names: Collection[str] = ()) -> None:
+        """Before anybody is asked for anything: the configuration is right, has these images, and this version builds them.
+
+        Raises ConfigError.
+        """
+        refuse_unbuilt(self.configuration.with_dependencies(names))
+
+    def tell_unbuilt(self) -> None:
+        """One warning for every directive of the configuration that is read and not built, with the way out."""
+        for sentence in describe_unbuilt(self.configuration):
+            self.console.warning(sentence)
 
     def committed_project(self) -> tuple[Configuration, DirectoryFiles] | None:
         """Configuration and files of the commit alone, where uncommitted changes lie over them; else None. Raises ConfigError."""
@@ -165,7 +181,19 @@ class ProjectSession(ScopedSession):
         from ci_plugin.config.load import load_configuration, parse_dockerfile_option
 
         dockerfiles = [parse_dockerfile_option(text) for text in self.project_options.dockerfiles] or self.settings.dockerfiles
-        return load_configuration(source, self.tree.remote_name(), config_file=self.options.config, dockerfiles=dockerfiles)
+        return load_configuration(
+            source,
+            self.tree.remote_name(),
+            config_file=self.options.config,
+            dockerfiles=dockerfiles,
+            check=lambda found: self._dockerfile_faults(found, source),
+        )
+
+    def _dockerfile_faults(self, configuration: Configuration, source: Source) -> Iterator[ConfigError]:
+        from ci_plugin.config.references import list_dockerfile_faults
+
+        amended = self._with_build_options(configuration)
+        return list_dockerfile_faults(amended, source, lambda image: choose_platforms(image, self.platforms))
 
     def _with_build_options(self, configuration: Configuration) -> Configuration:
         options = self.project_options

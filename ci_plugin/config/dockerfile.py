@@ -9,20 +9,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ci_plugin.config import dockerfile_content as content
 from ci_plugin.config.dockerfile_args import arg_pairs
 from ci_plugin.config.dockerfile_content import ContextUse
 from ci_plugin.config.dockerfile_remote import RemoteSource
 from ci_plugin.config.dockerfile_scan import scan
-from ci_plugin.config.dockerfile_stages import DockerfileReference, Parts, Reach, Unresolved, split_stages
+from ci_plugin.config.dockerfile_stages import (
+    DockerfileReference,
+    Parts,
+    Reach,
+    Unresolved,
+    find_target,
+    split_stages,
+    unknown_target,
+)
+from ci_plugin.config.problems import Problems
 from ci_plugin.config.source import decode
 from ci_plugin.errors import ConfigError, Location
 from ci_plugin.values.reference import Reference
 
 MAX_BYTES = 1 << 20
 
-__all__ = ["ContextUse", "Dockerfile", "DockerfileReference", "RemoteSource", "Unresolved", "parse_dockerfile"]
+__all__ = ["ContextUse", "Dockerfile", "DockerfileReference", "RemoteSource", "Unresolved", "parse_dockerfile", "read_dockerfile"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +44,28 @@ class Dockerfile:
     def references(self, target: str | None = None, build_args: Mapping[str, str] | None = None) -> tuple[DockerfileReference, ...]:
         """Every external image the target reaches: the ``# syntax`` image, then in the order of the text.
 
-        Raises ConfigError for the first that cannot be told, and for an unknown target.
+        Raises ConfigError for those that are wrong or cannot be told, and for an unknown target.
         """
-        found, unresolved = self.find_references(target, build_args)
-        for failure in unresolved:
-            raise failure.error
-        return found
+        return self._reach(target, build_args).references
 
     def find_references(
         self, target: str | None = None, build_args: Mapping[str, str] | None = None
     ) -> tuple[tuple[DockerfileReference, ...], tuple[Unresolved, ...]]:
-        """The external images the target reaches, and the operands that cannot be told, each with its reason."""
+        """The external images the target reaches, and the operands that cannot be told, each with its reason.
+
+        Raises ConfigError for operands that are wrong whatever the variables are.
+        """
         reach = Reach.of(self.parts, target, build_args or {})
+        problems = Problems()
+        problems.add_all(reach.faults)
+        problems.raise_first()
         return reach.references, reach.unresolved
+
+    def find_target_fault(self, target: str | None, where: Location | None = None) -> ConfigError | None:
+        """The error for a target that is no stage of this file, with the nearest one; None where it is one."""
+        if target is None or find_target(self.parts, target) is not None:
+            return None
+        return unknown_target(self.parts, target, where)
 
     def base_use(self, target: str | None = None, build_args: Mapping[str, str] | None = None) -> DockerfileReference | None:
         """The FROM that names the external image at the root of the target's chain; None for scratch. Raises ConfigError."""
@@ -65,9 +84,7 @@ class Dockerfile:
         The ``# syntax`` line stays. ``blank_unreached`` empties the other stages (``FROM scratch``, same number of lines): the classic
         builder builds every stage before the target, and none of those is pinned. Raises ConfigError.
         """
-        reach = Reach.of(self.parts, target, build_args or {})
-        for failure in reach.unresolved:
-            raise failure.error
+        reach = self._reach(target, build_args)
         edits = [(item.start, item.end, str(replace(item))) for item in reach.references if item.kind != "syntax"]
         if blank_unreached:
             edits += reach.blanked()
@@ -106,8 +123,7 @@ class Dockerfile:
 
     def _reach(self, target: str | None, build_args: Mapping[str, str] | None) -> Reach:
         reach = Reach.of(self.parts, target, build_args or {})
-        for failure in reach.unresolved:
-            raise failure.error
+        reach.check()
         return reach
 
 
@@ -119,10 +135,25 @@ def _edited(text: str, edits: Iterable[tuple[int, int, str]]) -> str:
     return "".join(parts) + text[kept:]
 
 
+@lru_cache(maxsize=64)
 def parse_dockerfile(data: bytes, file: str) -> Dockerfile:
-    """A Dockerfile from its bytes. Raises ConfigError with file and line: no FROM, an unknown instruction, an open here-document."""
+    """A Dockerfile from its bytes; kept, because what checks it, what pins and what plans ask one after the other.
+
+    Raises one ConfigError that names everything that is wrong.
+    """
+    problems = Problems()
+    found = read_dockerfile(data, file, problems)
+    problems.raise_first()
+    return found
+
+
+def read_dockerfile(data: bytes, file: str, problems: Problems) -> Dockerfile:
+    """What can be read of a Dockerfile; collects what is no instruction and FROMs of another shape.
+
+    Raises ConfigError where nothing can be read: no FROM, no UTF-8, an open here-document.
+    """
     if len(data) > MAX_BYTES:
         raise ConfigError("expected a Dockerfile of at most 1 MiB, found more", hint="is this the right file?", where=Location(file))
     text = decode(data, file)
     mark = "\ufeff" if data.startswith(b"\xef\xbb\xbf") else ""
-    return Dockerfile(split_stages(scan(mark + text, file)))
+    return Dockerfile(split_stages(scan(mark + text, file, problems), problems))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeAlias
 
+from ci_plugin.config.problems import Problems
 from ci_plugin.errors import ConfigError, Location
 
 _EARLY = ("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL")
@@ -106,13 +107,26 @@ class Scan:
     line_starts: tuple[int, ...]
 
     def locate(self, offset: int) -> Location:
-        """File and line of a character."""
-        return Location(self.file, bisect_right(self.line_starts, offset))
+        """File, line and column of a character."""
+        line = bisect_right(self.line_starts, offset)
+        return _location(self.file, self.text, line, self.line_starts[line - 1], offset)
 
 
-def scan(text: str, file: str) -> Scan:
-    """The instructions of a Dockerfile. Raises ConfigError with file and line."""
-    return _Scanner(text, file).scan()
+def _location(file: str, text: str, line: int, start: int, offset: int) -> Location:
+    """``start`` is where the line begins; a byte order mark is no column of its own."""
+    return Location(file, line, max(offset - start - (line == 1 and text.startswith("\ufeff")), 0) + 1)
+
+
+def scan(text: str, file: str, problems: Problems | None = None) -> Scan:
+    """The instructions of a Dockerfile. Raises ConfigError with the place.
+
+    With ``problems``, lines that are no instruction are collected there and left out.
+    """
+    collected = Problems() if problems is None else problems
+    found = _Scanner(text, file, collected).scan()
+    if problems is None:
+        collected.raise_first()
+    return found
 
 
 def split_quoted(text: str, escape: str) -> list[str]:
@@ -156,9 +170,10 @@ def unquote(text: str, escape: str) -> str:
 
 
 class _Scanner:
-    def __init__(self, text: str, file: str) -> None:
+    def __init__(self, text: str, file: str, problems: Problems) -> None:
         self._text = text
         self._file = file
+        self._problems = problems
         self._escape = "\\"
         self._lines = [(match.start(), match[0]) for match in re.finditer(r"[^\n]*\n|[^\n]+", text)]
         self._next = 0
@@ -178,8 +193,8 @@ class _Scanner:
         starts = tuple(start for start, _ in self._lines) or (0,)
         return Scan(self._text, self._file, self._escape, directives, instructions, starts)
 
-    def _where(self, line: int) -> Location:
-        return Location(self._file, line)
+    def _where(self, line: int, offset: int = 0) -> Location:
+        return _location(self._file, self._text, line, self._lines[line - 1][0] if self._lines else 0, offset)
 
     def _has_shebang(self) -> bool:
         return self._text.removeprefix("\ufeff").startswith("#!")
@@ -216,16 +231,27 @@ class _Scanner:
     def _read_escape(self, word: Word) -> str:
         if word.text not in ("\\", "`"):
             message = f"expected `# escape=` with a backslash or a backtick, found {word.text[:50]!r}"
-            raise ConfigError(message, hint="use one of the two", where=self._where(self._text.count("\n", 0, word.start) + 1))
+            line = self._text.count("\n", 0, word.start) + 1
+            raise ConfigError(message, hint="use one of the two", where=self._where(line, word.start))
         return word.text
 
     def _instructions(self) -> Iterator[Instruction]:
+        is_known = True
         while self._next < len(self._lines):
             number = self._next + 1
             line = self._logical_line()
-            if line.text:
-                instruction = self._instruction(line, self._where(number))
-                yield self._with_heredocs(instruction, line.text)
+            if not line.text:
+                continue
+            try:
+                instruction = self._instruction(line, self._where(number, line.start))
+            except ConfigError as error:
+                # What follows a line that is no instruction, and resembles none, is most likely more of the same.
+                if is_known or "did you mean" in error.hint:
+                    self._problems.add(error)
+                is_known = False
+                continue
+            is_known = True
+            yield self._with_heredocs(instruction, line.text)
 
     def _logical_line(self) -> Word:
         """The next line with its continuations; comments and empty lines inside one are left out."""

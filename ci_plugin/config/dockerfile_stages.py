@@ -12,6 +12,7 @@ from ci_plugin.config.dockerfile_args import BUILD_ARGS, GlobalArgs, read_global
 from ci_plugin.config.dockerfile_expand import NotKnown
 from ci_plugin.config.dockerfile_mounts import mount_from, mounts
 from ci_plugin.config.dockerfile_scan import Instruction, Scan, Word
+from ci_plugin.config.problems import Problems
 from ci_plugin.errors import ConfigError, Location
 from ci_plugin.values.reference import Reference, is_scratch, parse_reference
 
@@ -83,7 +84,7 @@ class Unresolved:
 
     @property
     def location(self) -> Location | None:
-        """File and line of the operand."""
+        """File, line and column of the operand."""
         return self.error.where
 
 
@@ -91,11 +92,12 @@ Origin: TypeAlias = "Stage | DockerfileReference | None"
 """Where files come from: another stage, an external image, or nothing (``scratch``, or an operand that cannot be told)."""
 
 
-def split_stages(scan: Scan) -> Parts:
-    """The stages of a file. Raises ConfigError: no FROM, an instruction before it, a FROM of another shape."""
+def split_stages(scan: Scan, problems: Problems) -> Parts:
+    """The stages of a file; collects an instruction before the first, a FROM of another shape. Raises ConfigError where there is no FROM."""
     headers = [index for index, item in enumerate(scan.instructions) if item.name == "FROM"]
     if not headers:
-        raise ConfigError("expected a FROM, found none", hint="begin with FROM and a base image", where=Location(scan.file, 1))
+        problems.raise_first()  # most likely one of these should have been the FROM
+        raise ConfigError("expected a FROM, found none", hint="begin with FROM and a base image", where=Location(scan.file, 1, 1))
     if len(headers) > _MOST_STAGES:
         message = f"expected at most {_MOST_STAGES} stages, found {len(headers)}"
         raise ConfigError(message, hint="is this the right file?", where=scan.instructions[headers[_MOST_STAGES]].location)
@@ -103,23 +105,27 @@ def split_stages(scan: Scan) -> Parts:
     for instruction in before:
         if instruction.name != "ARG":
             message = f"expected ARG or FROM first, found {instruction.name}"
-            raise ConfigError(message, hint="move it below the FROM", where=instruction.location)
+            problems.add(ConfigError(message, hint="move it below the FROM", where=instruction.location))
     stages = []
     for index, (start, following) in enumerate(zip(headers, [*headers[1:], None], strict=True)):
         end = len(scan.text) if following is None else scan.instructions[following].start
-        stages.append(_stage(index, scan.instructions[start], scan.instructions[start + 1 : following], end))
-    return Parts(scan, before, tuple(stages))
+        stages.append(_stage(index, scan.instructions[start], scan.instructions[start + 1 : following], end, problems))
+    return Parts(scan, tuple(item for item in before if item.name == "ARG"), tuple(stages))
 
 
-def _stage(index: int, header: Instruction, body: tuple[Instruction, ...], end: int) -> Stage:
-    words = header.arguments.split()
+def _stage(index: int, header: Instruction, body: tuple[Instruction, ...], end: int, problems: Problems) -> Stage:
+    words = header.arguments.split() or (Word("", ()),)
     name = None
     if len(words) == 3 and words[1].text.upper() == "AS":
         name = words[2].text.lower()
-    if len(words) != (1 if name is None else 3) or (name is not None and not _STAGE_NAME.fullmatch(name)):
+    if not words[0].text or len(words) != (1 if name is None else 3) or (name is not None and not _STAGE_NAME.fullmatch(name)):
         message = f"expected FROM IMAGE or FROM IMAGE AS NAME, found {header.arguments.text[:150]!r}"
-        raise ConfigError(message, hint="a stage name has letters, digits and _.- and begins with a letter", where=header.location)
-    return Stage(index, name, words[0], header.find_flag("platform"), header, body, end)
+        hint = "a stage name has letters, digits and _.- and begins with a letter"
+        problems.add(ConfigError(message, hint=hint, where=header.location))
+    platform = None
+    with problems.collect():
+        platform = header.find_flag("platform")
+    return Stage(index, name, words[0], platform, header, body, end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,24 +141,32 @@ class Reach:
     """Offset of an operand → what it names."""
     references: tuple[DockerfileReference, ...]
     unresolved: tuple[Unresolved, ...]
+    """What another value of a variable, or the engine, would tell."""
+    faults: tuple[ConfigError, ...]
+    """What is wrong whatever the variables are."""
 
     @classmethod
     def of(cls, parts: Parts, target: str | None, build_args: Mapping[str, str]) -> Reach:
         """Everything the target reaches. Raises ConfigError for an unknown target only."""
-        stage = _find_target(parts, target)
+        stage = find_target(parts, target)
+        if stage is None:
+            raise unknown_target(parts, target or "")
         return _Walk(parts, build_args, target or parts.stages[-1].name or "").reach(stage)
+
+    def check(self) -> None:
+        """Raise one ConfigError that names every operand that is wrong or cannot be told."""
+        problems = Problems()
+        problems.add_all(self.faults)
+        problems.add_all(failure.error for failure in self.unresolved)
+        problems.raise_first()
 
     def origin_of(self, operand: Word) -> Origin:
         """What an operand of a reached stage names."""
         return self.origins[operand.start]
 
     def base_use(self) -> DockerfileReference | None:
-        """The external image at the root of the target's FROM chain, None for scratch. Raises ConfigError."""
-        root = self.chain(self.target)[-1]
-        for failure in self.unresolved:
-            if failure.start == root.base.start:
-                raise failure.error
-        origin = self.origin_of(root.base)
+        """The external image at the root of the target's FROM chain, None for scratch; asked for where ``check`` found nothing."""
+        origin = self.origin_of(self.chain(self.target)[-1].base)
         return origin if isinstance(origin, DockerfileReference) else None
 
     def chain(self, stage: Stage) -> tuple[Stage, ...]:
@@ -189,20 +203,22 @@ def from_operands(step: Instruction) -> Iterator[tuple[str, Word]]:
                 yield "mount-from", mount["from"]
 
 
-def _find_target(parts: Parts, target: str | None) -> Stage:
+def find_target(parts: Parts, target: str | None) -> Stage | None:
+    """The stage of that name or number, None where there is none; no target: the last stage."""
     if target is None:
         return parts.stages[-1]
     above = (stage for stage in reversed(parts.stages) if stage.name == target.lower())
-    stage = next(above, None) or _numbered(parts, target)
-    if stage is not None:
-        return stage
+    return next(above, None) or _numbered(parts, target)
+
+
+def unknown_target(parts: Parts, target: str, where: Location | None = None) -> ConfigError:
+    """The error for a target that is none, with the nearest stage."""
     names = [stage.name for stage in parts.stages if stage.name]
-    near = difflib.get_close_matches(target.lower(), names, 1)
-    known = f"stages here: {', '.join(names)}" if names else "no stage here has a name: write FROM … AS NAME"
+    near = difflib.get_close_matches(target[:100].lower(), names, 1)
+    known = f"its stages: {', '.join(names[:20])}" if names else "no stage of it has a name: write FROM … AS NAME"
     hint = f"did you mean {near[0]!r}?" if near else known
-    raise ConfigError(
-        f"expected a stage of this Dockerfile as the target, found {target[:100]!r}", hint=hint, where=Location(parts.scan.file)
-    )
+    message = f"expected a stage of {parts.scan.file} as the target, found {target[:100]!r}"
+    return ConfigError(message, hint=hint, where=where or Location(parts.scan.file))
 
 
 def _numbered(parts: Parts, text: str) -> Stage | None:
@@ -223,6 +239,7 @@ class _Walk:
         self._stages: dict[int, Stage] = {}
         self._references: list[DockerfileReference] = []
         self._unresolved: list[Unresolved] = []
+        self._faults: list[ConfigError] = []
 
     def reach(self, target: Stage) -> Reach:
         self._read_syntax()
@@ -241,7 +258,8 @@ class _Walk:
             tuple(self._stages[index] for index in sorted(self._stages)),
             self._origins,
             tuple(sorted(self._references, key=lambda item: item.start)),
-            tuple(sorted(self._unresolved, key=lambda item: (item.location.line or 0) if item.location else 0)),
+            tuple(sorted(self._unresolved, key=lambda item: item.start)),
+            tuple(self._faults),
         )
 
     def _read_syntax(self) -> None:
@@ -255,7 +273,10 @@ class _Walk:
     def _read_stage(self, stage: Stage) -> list[Origin]:
         origins = [self._read_base(stage)]
         for step in stage.steps:
-            origins += [self._read_from(kind, operand, stage) for kind, operand in from_operands(step)]
+            try:
+                origins += [self._read_from(kind, operand, stage) for kind, operand in from_operands(step)]
+            except ConfigError as error:
+                self._faults.append(error)
         return origins
 
     def _read_base(self, stage: Stage) -> Origin:
@@ -307,15 +328,15 @@ class _Walk:
             return self._keep(operand, found)
         else:
             return self._external(kind, operand, text)
-        error = ConfigError(f"expected a stage above or an image, found {wrong[0]}", hint=wrong[1], where=where)
-        return self._fail(kind, operand, error)
+        return self._refuse(operand, ConfigError(f"expected a stage above or an image, found {wrong[0]}", hint=wrong[1], where=where))
 
     def _external(self, kind: str, operand: Word, text: str, platform: str | None = None, is_engines: bool = False) -> Origin:
         where = self._parts.scan.locate(max(operand.start, 0))
         try:
             reference = parse_reference(text)
         except ValueError as error:
-            return self._fail(kind, operand, ConfigError(str(error), hint="write name:tag, or name@sha256:<64 hex>", where=where))
+            message = f"{error} (from {operand.text[:150]!r})" if "$" in operand.text else str(error)
+            return self._refuse(operand, ConfigError(message, hint="write name:tag, or name@sha256:<64 hex>", where=where))
         found = DockerfileReference(kind, reference, where, is_engines, platform, operand.start, operand.end)
         self._references.append(found)
         return self._keep(operand, found)
@@ -329,6 +350,10 @@ class _Walk:
             else "check quotes and braces; ${X}, ${X:-default}, ${X:+word}, ${X:?word}, ${X#…}, ${X%…} and ${X/…/…} are computed"
         )
         return ConfigError(message, hint=hint, where=self._parts.scan.locate(operand.start))
+
+    def _refuse(self, operand: Word, error: ConfigError) -> Origin:
+        self._faults.append(error)
+        return self._keep(operand, None)
 
     def _fail(self, kind: str, operand: Word, error: ConfigError) -> Origin:
         self._unresolved.append(Unresolved(kind, operand.text, error, operand.start))

@@ -18,7 +18,7 @@ from ci_plugin.config.directives.meta import Defaults
 from ci_plugin.config.directives.mounts import read_mounts
 from ci_plugin.config.directives.secrets import read_secrets
 from ci_plugin.config.directives.shell import read_shell
-from ci_plugin.config.model import ArchiveBase, Base, DockerfileImage, ExternalBase, ImageBase, ScratchBase, StapelImage
+from ci_plugin.config.model import ArchiveBase, Base, DockerfileImage, ExternalBase, ImageBase, ScratchBase, Shell, StapelImage
 from ci_plugin.config.parts import Placed
 from ci_plugin.config.readers import read_reference
 from ci_plugin.config.sections import Key, Section, T
@@ -38,10 +38,11 @@ class ImageReader:
     artifacts: Mapping[str, bool]
 
     def read_dockerfile_image(self, section: Section, name: str, where: Location) -> DockerfileImage:
-        """An image built from a Dockerfile. Raises ConfigError."""
+        """An image built from a Dockerfile. Raises ConfigError where what is built is not known; the section was checked."""
+        for key in (keys.CONTEXT, keys.DOCKERFILE, keys.TARGET, keys.ARGS):
+            section.get(key)
         context = section.get(keys.CONTEXT) or "."
         args = section.get(keys.ARGS) or {}
-        section.get(keys.STAGED)
         return DockerfileImage(
             name=name,
             dockerfile=posixpath.normpath(posixpath.join(context, section.get(keys.DOCKERFILE) or "Dockerfile")),
@@ -49,39 +50,38 @@ class ImageReader:
             context=context,
             target=section.get(keys.TARGET),
             build_args=args,
-            context_add=self._context_add(section),
-            from_latest=section.get(keys.FROM_LATEST) or False,
-            cache_version=section.get(keys.CACHE_VERSION) or self.defaults.cache_version,
-            is_final=section.get(keys.FINAL) is not False,
-            platforms=section.get(keys.PLATFORM) or self.defaults.platforms,
-            dependencies=read_dockerfile_dependencies(section, args),
-            secrets=read_secrets(section),
-            image_spec=merge_specs(self.defaults.image_spec, read_image_spec(section)),
+            places={key.name: section.where(key) for key in (keys.DOCKERFILE, keys.TARGET) if section.has(key)},
+            context_add=_tried(section, lambda: self._context_add(section)) or (),
+            from_latest=section.find(keys.FROM_LATEST) or False,
+            cache_version=section.find(keys.CACHE_VERSION) or self.defaults.cache_version,
+            is_final=section.find(keys.FINAL) is not False,
+            platforms=section.find(keys.PLATFORM) or self.defaults.platforms,
+            dependencies=_tried(section, lambda: read_dockerfile_dependencies(section, args)) or (),
+            secrets=_tried(section, lambda: read_secrets(section)) or (),
+            image_spec=merge_specs(self.defaults.image_spec, _tried(section, lambda: read_image_spec(section))),
             network=_placed(section, keys.NETWORK),
             ssh=_placed(section, keys.SSH),
             add_host=_placed(section, keys.ADD_HOST),
         )
 
     def read_stapel_image(self, section: Section, name: str, where: Location, *, is_artifact: bool) -> StapelImage:
-        """An image or artifact image built stage by stage. Raises ConfigError."""
+        """An image or artifact image built stage by stage; collects what is wrong. The section was checked."""
         for check in (self._refuse_on_artifact if is_artifact else None, self._refuse_together):
             with section.problems.collect():
                 if check:
                     check(section)
-        section.get(keys.ADMISSION)
-        section.get(keys.AS_LAYERS)
-        from_latest = section.get(keys.FROM_LATEST) or False
+        from_latest = section.find(keys.FROM_LATEST) or False
         image = StapelImage(
             name=name,
-            base=_tried(section, lambda: self._base(section, name)) or ScratchBase(where),
+            base=_tried(section, lambda: self._base(section, name)) or ScratchBase(where),  # where it is wrong, nothing is built
             location=where,
             is_artifact=is_artifact,
-            is_final=not is_artifact and section.get(keys.FINAL) is not False,
-            from_cache_version=section.get(keys.FROM_CACHE_VERSION),
-            cache_version=section.get(keys.CACHE_VERSION) or self.defaults.cache_version,
-            shell=read_shell(section, self.dialect.shell),
+            is_final=not is_artifact and section.find(keys.FINAL) is not False,
+            from_cache_version=section.find(keys.FROM_CACHE_VERSION),
+            cache_version=section.find(keys.CACHE_VERSION) or self.defaults.cache_version,
+            shell=_tried(section, lambda: read_shell(section, self.dialect.shell)) or Shell(),
             docker=_tried(section, lambda: read_docker(section)),
-            platforms=section.get(keys.PLATFORM) or self.defaults.platforms,
+            platforms=section.find(keys.PLATFORM) or self.defaults.platforms,
         )
         return replace(
             image,
@@ -116,16 +116,19 @@ class ImageReader:
         if section.has(DOCKER) and section.has(IMAGE_SPEC):
             raise section.error("expected one of `docker` and `imageSpec`, found both", "move everything into `imageSpec`", IMAGE_SPEC)
 
-    def _base(self, section: Section, name: str) -> Base:
+    def _base(self, section: Section, name: str) -> Base | None:
+        """None where there is none because its directive is misspelt, which was told. Raises ConfigError."""
         given = [key for key in self.dialect.bases if section.has(key)]
         choices = ", ".join(f"`{key.name}`" for key in self.dialect.bases)
+        if not given and section.is_meant(self.dialect.bases):
+            return None
         if not given:
             raise section.error(f"expected a base for image {name!r}, found none", f"add one of {choices}")
         if len(given) > 1:
             found = " and ".join(f"`{key.name}` (line {section.where(key).line})" for key in given)
             raise section.error(f"expected one base for image {name!r}, found {found}", "keep one of them", given[1])
         key, where = given[0], section.where(given[0])
-        is_latest = section.get(keys.FROM_LATEST) or False
+        is_latest = section.find(keys.FROM_LATEST) or False
         base = self._read_base(section, key, where)
         if is_latest and not isinstance(base, ExternalBase):
             found = f"it with `{key.name}: {section.get(key)}`"
@@ -157,12 +160,12 @@ class ImageReader:
 
 
 def _placed(section: Section, key: Key[T]) -> Placed[T] | None:
-    """A value with its place; None where it is absent or false."""
-    value = section.get(key)
+    """A value with its place; None where it is absent, false or wrong."""
+    value = section.find(key)
     return Placed(value, section.where(key)) if value else None
 
 
-def _tried(section: Section, read: Callable[[], T]) -> T | None:
+def _tried(section: Section, read: Callable[[], T | None]) -> T | None:
     """What a directive says, or None with its error collected, so that the next one is read too."""
     try:
         return read()

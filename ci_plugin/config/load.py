@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from ci_plugin.config.dialects import DAPP, WERF
 from ci_plugin.config.model import Configuration, DockerfileImage
-from ci_plugin.config.parse import parse_configuration
+from ci_plugin.config.parse import Check, nothing_else, parse_configuration
 from ci_plugin.config.problems import Problems
 from ci_plugin.config.source import Source, decode
 from ci_plugin.config.yaml_nodes import LineMap, parse_documents
@@ -20,30 +20,43 @@ COMMAND_LINE = Location("--dockerfile")
 
 
 def load_configuration(
-    source: Source, project: str, *, config_file: str | None = None, dockerfiles: Sequence[DockerfileImage] = ()
+    source: Source,
+    project: str,
+    *,
+    config_file: str | None = None,
+    dockerfiles: Sequence[DockerfileImage] = (),
+    check: Check = nothing_else,
 ) -> Configuration:
-    """The configuration of a project; ``project`` names it where the file does not. Raises ConfigError.
+    """The configuration of a project; ``project`` names it where the file does not.
 
-    Order: ``dockerfiles``, ``config_file``, the first of ``CONFIG_FILES``, a lone ``Dockerfile``.
+    Order: ``dockerfiles``, ``config_file``, the first of ``CONFIG_FILES``, a lone ``Dockerfile``. Raises one ConfigError that names every
+    error of the file, and those that ``check`` finds in its images.
     """
     if dockerfiles:
-        return Configuration.of(project, "dockerfile", None, dockerfiles)
+        return _checked(Configuration.of(project, "dockerfile", None, dockerfiles), check)
     if config_file is not None:
         data = source.find_file(config_file)
         if data is None:
             raise ConfigError(f"expected the configuration {config_file} in the commit, found none", hint=f"git add {config_file}")
-        return _read(data, config_file, source, project)
+        return _read(data, config_file, source, project, check)
     for name in CONFIG_FILES:
         if (data := source.find_file(name)) is not None:
-            return _read(data, name, source, project)
+            return _read(data, name, source, project, check)
     if source.find_file("Dockerfile") is not None:
         image = DockerfileImage(project, "Dockerfile", Location("Dockerfile"), from_latest=True)
-        return Configuration.of(project, "dockerfile", "Dockerfile", (image,))
+        return _checked(Configuration.of(project, "dockerfile", "Dockerfile", (image,)), check)
     looked_for = ", ".join((*CONFIG_FILES, "Dockerfile"))
     raise ConfigError(
         f"expected one of {looked_for} in the commit, found none",
         hint="git add one of them, or say --dockerfile NAME=PATH",
     )
+
+
+def _checked(configuration: Configuration, check: Check) -> Configuration:
+    problems = Problems()
+    problems.add_all(check(configuration))
+    problems.raise_first()
+    return configuration
 
 
 def parse_dockerfile_option(text: str) -> DockerfileImage:
@@ -77,7 +90,7 @@ def _without_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _read(data: bytes, file: str, source: Source, project: str) -> Configuration:
+def _read(data: bytes, file: str, source: Source, project: str, check: Check) -> Configuration:
     text = decode(data, file)
     place_of: LineMap | None = None
     without_values: Callable[[str], str] = str
@@ -90,8 +103,11 @@ def _read(data: bytes, file: str, source: Source, project: str) -> Configuration
     dialect = DAPP if posixpath.basename(file).startswith("dappfile") else WERF
     try:
         with _without_collector():
-            return parse_configuration(parse_documents(text, file, place_of, problems), dialect, file, project, problems)
+            return parse_configuration(parse_documents(text, file, place_of, problems), dialect, file, project, problems, check)
     except ConfigError as error:
+        problems.add(error)  # text that is no YAML ends the reading; what was found before it is told too
+        told = problems.find_error() or error
         # What is wrong may be what a variable said: its name stands in the file, its value in no message.
-        error.message, error.hint = without_values(error.message), without_values(error.hint)
-        raise
+        for part in (told, *told.parts):
+            part.message, part.hint = without_values(part.message), without_values(part.hint)
+        raise told from None

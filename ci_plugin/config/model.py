@@ -155,6 +155,8 @@ class DockerfileImage:
     network: Placed[str] | None = None
     ssh: Placed[str] | None = None
     add_host: Placed[tuple[str, ...]] | None = None
+    places: Mapping[str, Location] = field(default_factory=dict)
+    """Where ``dockerfile`` and ``target`` are written, where they are."""
 
     @property
     def needs(self) -> tuple[tuple[str, Location], ...]:
@@ -223,9 +225,12 @@ class Configuration:
                 left += [self.get(name, where) for name, where in image.needs]
         return tuple(image for image in self.images if image.name in wanted)
 
-    def faults(self, declared: Collection[str] = ()) -> Iterator[ConfigError]:
-        """What is wrong between the images; ``declared``: names of the file whose images could not be read."""
-        if not self.images and not declared:
+    def faults(self, declared: Collection[str] = (), *, is_empty_told: bool = False) -> Iterator[ConfigError]:
+        """What is wrong between the images; ``declared``: names of the file whose images could not be read.
+
+        ``is_empty_told``: documents could not be read at all, so that there is no image follows from what was told.
+        """
+        if not self.images and not declared and not is_empty_told:
             where = Location(self.file) if self.file else None
             yield ConfigError("expected at least one image, found none", hint="add `image: NAME` and `from: BASE`", where=where)
         yield from self._name_faults()

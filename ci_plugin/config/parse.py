@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeAlias
 
 from ci_plugin.config.dialects import AS_LAYERS, DOCKERFILE, STAGED, WERF, Dialect
 from ci_plugin.config.directives.meta import META, Defaults, is_meta, read_meta
@@ -21,11 +22,20 @@ _NO_EFFECT = {
 }
 
 
+Check: TypeAlias = Callable[[Configuration], Iterable[ConfigError]]
+"""What else is wrong with the images of a configuration; told together with what is wrong with its text."""
+
+
+def nothing_else(_configuration: Configuration) -> Iterable[ConfigError]:
+    """No further check."""
+    return ()
+
+
 def parse_configuration(
-    documents: Sequence[Node], dialect: Dialect, file: str, project: str, problems: Problems | None = None
+    documents: Sequence[Node], dialect: Dialect, file: str, project: str, problems: Problems | None = None, check: Check = nothing_else
 ) -> Configuration:
-    """The configuration in these documents. Raises one ConfigError that names every problem of the file, those in ``problems`` first."""
-    return _Parser(dialect, file, project, problems or Problems()).parse(documents)
+    """The configuration in these documents. Raises one ConfigError that names every problem of the file, and those in ``problems``."""
+    return _Parser(dialect, file, project, problems or Problems()).parse(documents, check)
 
 
 class _Parser:
@@ -39,7 +49,7 @@ class _Parser:
         self._without_name: list[Location] = []
         self._ignored: list[Ignored] = []
 
-    def parse(self, documents: Sequence[Node]) -> Configuration:
+    def parse(self, documents: Sequence[Node], check: Check) -> Configuration:
         metas: list[MapNode] = []
         sections: list[Section] = []
         for node in documents:
@@ -57,14 +67,16 @@ class _Parser:
         for section in sections:
             with self._problems.collect():
                 images += self._images(section)
-        return self._checked(images)
+        return self._checked(images, check, is_empty_told=bool(sections))
 
-    def _checked(self, images: Sequence[Image]) -> Configuration:
+    def _checked(self, images: Sequence[Image], check: Check, *, is_empty_told: bool) -> Configuration:
         ignored = (*self._defaults.ignored, *self._ignored)
         configuration = Configuration(self._defaults.project, self._dialect.name, self._file, tuple(images), ignored)
-        self._problems.add_all(configuration.faults(self._artifacts))
+        self._problems.add_all(configuration.faults(self._artifacts, is_empty_told=is_empty_told))
         self._problems.add_all(self._nameless(images))
         self._problems.add_all(error for image in images if isinstance(image, StapelImage) for error in find_overlaps(image))
+        with self._problems.collect():
+            self._problems.add_all(check(configuration))
         self._problems.raise_first()
         return configuration
 

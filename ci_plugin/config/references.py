@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ci_plugin.config.context import Dockerignore, find_dockerignore, parse_dockerignore
 from ci_plugin.config.model import Configuration, DockerfileImage, ExternalBase, Image, StapelImage
 from ci_plugin.config.parts import ExternalSource
+from ci_plugin.config.problems import Problems
 from ci_plugin.config.source import CommittedFiles
 from ci_plugin.errors import ConfigError, Location
 from ci_plugin.values.platform import DEFAULT_PLATFORM, Platform, parse_platform
@@ -15,7 +17,7 @@ from ci_plugin.values.reference import Reference
 
 if TYPE_CHECKING:
     from ci_plugin.config.dockerfile import Dockerfile
-    from ci_plugin.config.dockerfile_stages import DockerfileReference
+    from ci_plugin.config.dockerfile_stages import DockerfileReference, Unresolved
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,27 +52,60 @@ def list_references(
 ) -> tuple[ConfigReference, ...]:
     """The external references of every image for every platform it is built for, in the order of the text.
 
-    Raises ConfigError for one that cannot be told.
+    Raises one ConfigError that names every operand that is wrong or cannot be told.
     """
+    problems = Problems()
     found: list[ConfigReference] = []
     for image in configuration:
         for platform in platforms_of(image):
-            references, unresolved = find_references(image, source, platform)
-            for failure in unresolved:
-                raise failure.error
-            found += references
+            with problems.collect():
+                references, unresolved = find_references(image, source, platform)
+                problems.add_all(failure.error for failure in unresolved)
+                found += references
+    problems.raise_first()
     return tuple(dict.fromkeys(found))
+
+
+def list_dockerfile_faults(
+    images: Iterable[Image], source: CommittedFiles, platforms_of: Callable[[Image], Iterable[Platform]]
+) -> Iterator[ConfigError]:
+    """What is wrong with the Dockerfiles and ignore files of these images, whatever the variables are."""
+    for image in images:
+        if isinstance(image, DockerfileImage):
+            problems = Problems()
+            for platform in platforms_of(image):
+                with problems.collect():
+                    find_references(image, source, platform)
+            with problems.collect():
+                load_dockerignore(image, source)
+            yield from problems
 
 
 def find_references(
     image: Image, source: CommittedFiles, platform: Platform = DEFAULT_PLATFORM
 ) -> tuple[tuple[ConfigReference, ...], tuple[UnresolvedReference, ...]]:
-    """The external references of one image, and its operands that cannot be told. Raises ConfigError for a broken Dockerfile."""
+    """The external references of one image, and its operands that cannot be told.
+
+    Raises one ConfigError that names all that is wrong with the Dockerfile.
+    """
     if not isinstance(image, DockerfileImage):
         return tuple(_stapel_references(image, platform)), ()
-    found, unresolved = load_dockerfile(image, source).find_references(image.target, dockerfile_args(image, platform))
+    problems = Problems()
+    dockerfile = load_dockerfile(image, source, problems)
+    uses: list[ConfigReference] = []
+    unresolved: tuple[Unresolved, ...] = ()
+    if (fault := dockerfile.find_target_fault(image.target, image.places.get("target", image.location))) is not None:
+        fault.message += f" (image {image.name!r})"
+        problems.add(fault)
+    else:
+        with problems.collect():
+            found, unresolved = dockerfile.find_references(image.target, dockerfile_args(image, platform))
+            for item in found:
+                with problems.collect():
+                    uses.append(_config_reference(item, image, platform))
+    problems.raise_first()
     return (
-        tuple(_config_reference(item, image, platform) for item in found),
+        tuple(uses),
         tuple(UnresolvedReference(item.spelling, item.reason, image.name, item.location, item.error) for item in unresolved),
     )
 
@@ -106,18 +141,43 @@ def _config_reference(item: DockerfileReference, image: DockerfileImage, platfor
     )
 
 
-def load_dockerfile(image: DockerfileImage, source: CommittedFiles) -> Dockerfile:
-    """The image's Dockerfile as committed. Raises ConfigError where it is missing or does not parse."""
+def load_dockerfile(image: DockerfileImage, source: CommittedFiles, problems: Problems | None = None) -> Dockerfile:
+    """The image's Dockerfile as committed. Raises ConfigError where it is missing or does not parse.
+
+    With ``problems``, what does not hinder reading on is collected there instead.
+    """
     data = source.find_file(image.dockerfile)
     if data is None:
-        raise ConfigError(
-            f"expected the Dockerfile {image.dockerfile} of image {image.name!r} in the commit, found none",
-            hint=f"git add {image.dockerfile}",
-            where=image.location,
-        )
-    from ci_plugin.config.dockerfile import parse_dockerfile  # here: a project without Dockerfiles does not wait for the scanner
+        raise _no_dockerfile(image, source)
+    from ci_plugin.config.dockerfile import parse_dockerfile, read_dockerfile  # here: a project without Dockerfiles needs no scanner
 
-    return parse_dockerfile(data, image.dockerfile)
+    try:
+        return parse_dockerfile(data, image.dockerfile)
+    except ConfigError:
+        if problems is None:
+            raise
+    return read_dockerfile(data, image.dockerfile, problems)
+
+
+def _no_dockerfile(image: DockerfileImage, source: CommittedFiles) -> ConfigError:
+    hint = f"git add {image.dockerfile}" + (", or correct `dockerfile`" if "dockerfile" in image.places else "")
+    inside = image.dockerfile.removeprefix(f"{image.context}/")
+    if inside != image.dockerfile and source.find_file(inside) is not None:
+        within = inside.removeprefix(f"{image.context}/")
+        there = f": write `dockerfile: {within}`" if within != inside else f" and is in {image.context!r}: move {inside} there"
+        hint = f"`dockerfile` counts from `context`{there}"
+    message = f"expected the Dockerfile {image.dockerfile} of image {image.name!r} in the commit, found none"
+    return ConfigError(message, hint=hint, where=image.places.get("dockerfile", image.location))
+
+
+def load_dockerignore(image: DockerfileImage, source: CommittedFiles) -> tuple[str | None, Dockerignore]:
+    """The ignore file's text, None where there is none, and its rules. Raises ConfigError for a pattern that is none."""
+    for path in find_dockerignore(image.dockerfile, image.context):
+        data = source.find_file(path)
+        if data is not None:
+            text = data.decode("utf-8", "surrogateescape")
+            return text, parse_dockerignore(text, path)
+    return None, Dockerignore()
 
 
 def dockerfile_args(image: DockerfileImage, platform: Platform) -> Mapping[str, str]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, NoReturn, TypeAlias, TypeVar
 
 from ci_plugin.config.problems import Problems
 from ci_plugin.config.yaml_nodes import (
+    ListNode,
     MapNode,
     Node,
     ScalarNode,
@@ -121,27 +122,57 @@ class Section:
         self.dialect = dialect
         self.problems = problems or Problems()
         self._values: Mapping[str, tuple[ScalarNode, Node]] = {key.text: (key, value) for key, value in node.entries}
+        self._read: dict[str, Any] = {}
+        """What ``check`` has read already."""
+        self._meant: set[str] = set()
+        """What unknown keys were most likely meant to be; ``check`` told them."""
 
     def check(self, table: Table, dialect: str, problems: Problems) -> None:
-        """Collects one ConfigError per key that is unknown or not built yet."""
+        """Collects one ConfigError per key that is unknown or not built yet, and all that is wrong with the values of the others."""
         self.dialect, self.problems = dialect, problems
+        for taken in table.keys:
+            if self.has(taken):
+                with problems.collect():
+                    self._read[taken.name] = self.get(taken)
         for key, _ in self.node.entries:
             if key.text in table.used or key.text in table.ignored:
                 continue
             if key.text in table.later:
                 problems.add(_later(key, dialect))
             else:
-                problems.add(unknown_key(key, table.used | table.later | table.ignored))
+                known = table.used | table.later | table.ignored
+                problems.add(unknown_key(key, known))
+                self._meant |= {near for near in [_nearest(key.text, known)] if near}
 
     def has(self, key: Key[object]) -> bool:
         """Whether the key stands there with a value."""
         found = self._values.get(key.name)
         return found is not None and not is_null(found[1])
 
+    def is_meant(self, keys: Iterable[Key[Any]]) -> bool:
+        """Whether an unknown key, told already, was most likely meant to be one of these: that none of them is there follows from it."""
+        return not self._meant.isdisjoint(key.name for key in keys)
+
     def get(self, key: Key[T]) -> T | None:
         """The key's value, or None where it is absent or null. Raises ConfigError for a value of the wrong kind."""
         found = self._values.get(key.name)
-        return None if found is None or is_null(found[1]) else key.read(found[1])
+        if found is None or is_null(found[1]):
+            return None
+        if key.name in self._read:
+            known: T = self._read[key.name]
+            return known
+        try:
+            return key.read(found[1])
+        except ConfigError as error:
+            _raise_each(key, found[1], error)
+
+    def find(self, key: Key[T]) -> T | None:
+        """As ``get``, and None for a value that is wrong, too: for whoever goes on reading; what is wrong is collected."""
+        try:
+            return self.get(key)
+        except ConfigError as error:
+            self.problems.add(error)
+            return None
 
     def open(self, key: Key[MapNode]) -> Section | None:
         """The mapping below a key, checked against the key's table, or None. Raises ConfigError for another kind of value."""
@@ -168,6 +199,21 @@ class Section:
         return ConfigError(message, hint=hint, where=self.node.location if key is None else self.where(key))
 
 
+def _raise_each(key: Key[object], node: Node, error: ConfigError) -> NoReturn:
+    """Raise what is wrong with each entry of a list or mapping; the error itself where each is right alone."""
+    alone: list[Node] = []
+    if isinstance(node, ListNode):
+        alone = [ListNode((item,), item.location) for item in node.items]
+    elif isinstance(node, MapNode) and error.where != node.location:
+        alone = [MapNode((entry,), entry[0].location) for entry in node.entries]
+    problems = Problems()
+    for part in alone:
+        with problems.collect():
+            key.read(part)
+    problems.raise_first()
+    raise error
+
+
 def _later(key: ScalarNode, dialect: str) -> ConfigError:
     message = f"{dialect} knows `{key.text}`, this version of stagepin does not do it yet"
     return ConfigError(message, hint=f"remove `{key.text}`; see the README for what is built", where=key.location)
@@ -176,6 +222,12 @@ def _later(key: ScalarNode, dialect: str) -> ConfigError:
 def unknown_key(key: ScalarNode, known: Iterable[str]) -> ConfigError:
     """The error for a key outside the table, with the nearest known one."""
     names = sorted(known)
-    near = [name for name in names if name.lower() == key.text.lower()] or difflib.get_close_matches(key.text[:100], names, 1, 0.6)
-    hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(names)}"
+    near = _nearest(key.text, names)
+    hint = f"did you mean `{near}`?" if near else f"known here: {', '.join(names)}"
     return ConfigError(f"expected a known directive, found `{key.text[:100]}`", hint=hint, where=key.location)
+
+
+def _nearest(text: str, known: Iterable[str]) -> str | None:
+    names = sorted(known)
+    same = [name for name in names if name.lower() == text.lower()]
+    return next(iter(same or difflib.get_close_matches(text[:100], names, 1, 0.6)), None)

@@ -93,14 +93,14 @@ DOCKERFILES = {
     "unknown instruction": (
         "FROM BASE\nRUNN ls\n",
         "expected a Dockerfile instruction, found 'RUNN ls'",
-        "Dockerfile:2",
+        "Dockerfile:2:1",
         "did you mean RUN?",
     ),
-    "no FROM": ("RUN ls\n", "expected a FROM, found none", "Dockerfile:1", "begin with FROM and a base image"),
+    "no FROM": ("RUN ls\n", "expected a FROM, found none", "Dockerfile:1:1", "begin with FROM and a base image"),
     "no reference": (
         "FROM http://example.com/app\n",
         "expected an image reference without http://, found 'http://example.com/app'",
-        "Dockerfile:1",
+        "Dockerfile:1:6",
         "write name:tag, or name@sha256:<64 hex>",
     ),
 }

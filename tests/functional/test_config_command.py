@@ -102,10 +102,10 @@ class TestList:
         ran = job.must("config", "list")
         lines = [line.split() for line in ran.out.splitlines()]
         assert lines[0] == ["IMAGE", "KIND", "BASE", "USE", "REFERENCE", "WHERE"]
-        assert ["web", "dockerfile", "web/Dockerfile", "copy-from", "docker.io/library/busybox:latest", "web/Dockerfile:4"] in lines
+        assert ["web", "dockerfile", "web/Dockerfile", "copy-from", "docker.io/library/busybox:latest", "web/Dockerfile:4:13"] in lines
         assert "tools: base frozen at first build (add fromLatest: true)" in ran.err
         assert "web: base follows the registry" in ran.err
-        assert "warning: web: $BASE (web/Dockerfile:5) cannot be told: " in ran.err
+        assert "warning: web: $BASE (web/Dockerfile:5:6) cannot be told: " in ran.err
 
     def test_no_registry_is_asked_and_nothing_is_written(self, project: Project, job: Job) -> None:
         project.registry.requests.clear()

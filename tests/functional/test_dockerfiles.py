@@ -310,8 +310,7 @@ def test_33_an_ignore_file_beside_the_dockerfile_is_the_only_one(project: Projec
 
 def test_33_an_ignore_file_with_a_pattern_that_is_none(project: Project) -> None:
     job = job_for(project, "FROM BASE\nCOPY . /x\n", **{".dockerignore": "a\n[z-a]\n"})
-    job.must("pin")
-    refused(job.run("plan"), "expected a range from the lower to the higher character, found z-a in '[z-a]'", ".dockerignore:2")
+    refused(job.run("pin"), "expected a range from the lower to the higher character, found z-a in '[z-a]'", ".dockerignore:2")
 
 
 def test_every_reference_is_built_by_digest_and_no_other_byte_changes(project: Project, server: FakeRegistry) -> None:

@@ -28,6 +28,7 @@ def command(
         raise click.UsageError("expected --pin or --require-built, found both: the fan-in takes the pins its build jobs had")
     run = ProjectSession(session, scope, project)
     may_pin = (pin or run.pins_by_itself) and not require_built
+    run.check_buildable(images)
     _ = run.repository  # where nothing says which repository, that comes before any work
     adopted = (pin_once if may_pin else need_pins)(run)
     build = Build(run, adopted, images)

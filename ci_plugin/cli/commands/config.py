@@ -54,6 +54,7 @@ def list_(session: Session, project: ProjectOptions, format_: str) -> int:
             run.console.warning(f"{listed.image.name}: {operand.spelling} ({operand.location}) cannot be told: {operand.reason}")
         if format_ == "table":
             run.console.event(describe_base(listed.image))
+    run.tell_unbuilt()
     return 0
 
 

@@ -16,6 +16,7 @@ import click
 
 from ci_plugin.cli.options import ProjectOptions, ScopeOptions, scope_options
 from ci_plugin.cli.project import ProjectSession
+from ci_plugin.cli.unbuilt import describe_unbuilt
 from ci_plugin.cli.wiring import TOOL, Session
 from ci_plugin.errors import InputError, StagepinError
 from ci_plugin.ports import PinStore, Registry
@@ -115,6 +116,8 @@ def _questions(run: _Visit) -> Mapping[str, Callable[[], str]]:
 
 def _extras(run: _Visit) -> Mapping[str, Callable[[], str]]:
     extras: dict[str, Callable[[], str]] = {}
+    if _only_read(run):
+        extras["directives"] = lambda: _tell_only_read(run)
     if not run.is_stored_in_engine:
         extras["engine"] = lambda: _extra_engine(run)
     if _settings_say(run, "mirrors"):
@@ -129,6 +132,18 @@ def _extras(run: _Visit) -> Mapping[str, Callable[[], str]]:
     return extras
 
 
+def _only_read(run: _Visit) -> tuple[str, ...]:
+    """What of the configuration cannot be built here; what is wrong with it the row "configuration" says."""
+    try:
+        return tuple(describe_unbuilt(run.configuration))
+    except StagepinError:
+        return ()
+
+
+def _tell_only_read(run: _Visit) -> str:
+    raise InputError("; ".join(_only_read(run)), hint="the other images of the file can be built by name")
+
+
 def _settings_say(run: _Visit, name: str) -> bool:
     """Whether the settings have something there; what is wrong with them the rows above it say."""
     try:
@@ -141,7 +156,9 @@ def _ask(name: str, question: Callable[[], str], *, is_extra: bool = False) -> _
     try:
         return _Check(name, question(), is_extra=is_extra)
     except StagepinError as error:
-        return _Check(name, error.message, error, is_extra)
+        # A row is one line: who has several errors to tell names the first, and all of them below the tables.
+        message, _, others = error.message.partition("\nand ")
+        return _Check(name, message + (f" (and {others.partition(':')[0]})" if others else ""), error, is_extra)
 
 
 def _configuration(run: _Visit) -> str:

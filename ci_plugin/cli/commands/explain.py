@@ -30,6 +30,7 @@ from ci_plugin.services.explaining import explain_change
 @click.pass_obj
 def command(session: Session, scope: ScopeOptions, project: ProjectOptions, image: str, stage: str | None, against: str | None) -> int:
     run = ProjectSession(session, scope, project)
+    run.check_buildable((image,))
     pins = (pin_once if run.pins_by_itself else need_pins)(run).pins
     planned = make_plan(run.configuration, pins, run.files, (image,), run.platforms).get(image)
     names = [item.name for item in planned.stages]

@@ -23,6 +23,7 @@ from ci_plugin.services.planning import StageState, stage_states
 @click.pass_obj
 def command(session: Session, scope: ScopeOptions, project: ProjectOptions, images: tuple[str, ...], format_: str) -> int:
     run = ProjectSession(session, scope, project)
+    run.check_buildable(images)
     pins = (pin_once if run.pins_by_itself else need_pins)(run).pins
     plan = make_plan(run.configuration, pins, run.files, images, run.platforms)
     storage = run.storage if run.has_repository and run.repository else None

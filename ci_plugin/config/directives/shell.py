@@ -18,16 +18,16 @@ DAPP_SHELL = mapping("shell", Table.of((*_KEYS, BUILD_ARTIFACT, BUILD_ARTIFACT_V
 
 
 def read_shell(image: Section, key: Key[MapNode]) -> Shell:
-    """The commands; collects unknown keys. Raises ConfigError."""
+    """The commands; collects what is wrong. Raises ConfigError where it is no mapping."""
     shell = image.open(key)
     if shell is None:
         return Shell()
-    commands = {stage.name: shell.get(stage) or () for stage in COMMANDS if shell.has(stage)}
-    versions = {stage: shell.get(version) for stage, version in zip(USER_STAGES, CACHE_VERSIONS, strict=True)}
-    last = shell.get(BUILD_ARTIFACT) if shell.has(BUILD_ARTIFACT) else None
+    commands = {stage.name: shell.find(stage) or () for stage in COMMANDS if shell.has(stage)}
+    versions = {stage: shell.find(version) for stage, version in zip(USER_STAGES, CACHE_VERSIONS, strict=True)}
+    last = shell.find(BUILD_ARTIFACT) if shell.has(BUILD_ARTIFACT) else None
     return Shell(
         commands,
         {stage: text for stage, text in versions.items() if text is not None},
-        shell.get(CACHE_VERSION),
+        shell.find(CACHE_VERSION),
         Placed(last, shell.where(BUILD_ARTIFACT)) if last else None,
     )

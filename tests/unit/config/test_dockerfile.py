@@ -243,21 +243,25 @@ def test_a_build_argument_may_name_the_image_of_the_syntax() -> None:
 BAD = {
     "a text for another frontend": (
         "//syntax=me/mine\nwhatever",
-        "Dockerfile:1: expected a Dockerfile, found a text for the build frontend 'me/mine'",
+        "Dockerfile:1:1: expected a Dockerfile, found a text for the build frontend 'me/mine'",
         "# syntax=",
     ),
     "JSON for another frontend": (' {"syntax": "me/mine", "x": 1}', "found a text for the build frontend 'me/mine'", "# syntax="),
-    "a syntax without an image": ("# syntax= \nFROM a", "Dockerfile:1: expected a value after `# syntax=`, found none", "remove the line"),
-    "two syntaxes": ("# syntax=a\n# syntax=b\nFROM a", "Dockerfile:2: expected one `# syntax=` line, found another", "remove one"),
+    "a syntax without an image": (
+        "# syntax= \nFROM a",
+        "Dockerfile:1:1: expected a value after `# syntax=`, found none",
+        "remove the line",
+    ),
+    "two syntaxes": ("# syntax=a\n# syntax=b\nFROM a", "Dockerfile:2:1: expected one `# syntax=` line, found another", "remove one"),
     "ONBUILD FROM": (
         "FROM a\nONBUILD FROM b",
-        "Dockerfile:2: expected an instruction after ONBUILD that may be a trigger, found FROM",
+        "Dockerfile:2:1: expected an instruction after ONBUILD that may be a trigger, found FROM",
         "may not",
     ),
     "ONBUILD of ONBUILD": ("FROM a\n" + "ONBUILD " * 100_000, "found ONBUILD", "may not"),
     "ONBUILD of nothing known": (
         "FROM a\nONBUILD CPOY a b",
-        "Dockerfile:2: expected a Dockerfile instruction, found 'CPOY a b'",
+        "Dockerfile:2:1: expected a Dockerfile instruction, found 'CPOY a b'",
         "did you mean COPY?",
     ),
     "a mount by number": (
@@ -272,35 +276,35 @@ BAD = {
     ),
     "the stage itself": (
         "FROM a AS x\nCOPY --from=x p q",
-        "Dockerfile:2: expected a stage above or an image, found 'x', a stage that does not",
+        "Dockerfile:2:13: expected a stage above or an image, found 'x', a stage that does not",
         "move",
     ),
-    "two flags of one name": ("FROM a\nCOPY --from=x --from=y p q", "Dockerfile:2: expected one --from in COPY, found 2", "keep one"),
-    "two platforms": ("FROM --platform=a/b --platform=a/b x", "Dockerfile:1: expected one --platform in FROM, found 2", "keep one"),
-    "a quote in a mount": ('FROM a\nRUN --mount=\\"from=b x', "Dockerfile:2: expected --mount=key=value", "leave the quotes out"),
-    "too many stages": ("FROM a\n" * 1001, "Dockerfile:1001: expected at most 1000 stages, found 1001", "right file"),
-    "no FROM": ("# nothing\n", "Dockerfile:1: expected a FROM, found none", "begin with FROM"),
-    "an instruction before FROM": ("RUN x\nFROM a", "Dockerfile:1: expected ARG or FROM first, found RUN", "below"),
-    "an unknown instruction": ("FROM a\nRUNN x", "Dockerfile:2: expected a Dockerfile instruction, found 'RUNN x'", "did you mean RUN?"),
-    "a FROM of another shape": ("FROM a b", "Dockerfile:1: expected FROM IMAGE or FROM IMAGE AS NAME", "stage name"),
-    "an undefined ARG": ("FROM a\nFROM b:${V}", "Dockerfile:2: expected a value for every variable of FROM b:${V}", "--build-arg V=…"),
+    "two flags of one name": ("FROM a\nCOPY --from=x --from=y p q", "Dockerfile:2:1: expected one --from in COPY, found 2", "keep one"),
+    "two platforms": ("FROM --platform=a/b --platform=a/b x", "Dockerfile:1:1: expected one --platform in FROM, found 2", "keep one"),
+    "a quote in a mount": ('FROM a\nRUN --mount=\\"from=b x', "Dockerfile:2:1: expected --mount=key=value", "leave the quotes out"),
+    "too many stages": ("FROM a\n" * 1001, "Dockerfile:1001:1: expected at most 1000 stages, found 1001", "right file"),
+    "no FROM": ("# nothing\n", "Dockerfile:1:1: expected a FROM, found none", "begin with FROM"),
+    "an instruction before FROM": ("RUN x\nFROM a", "Dockerfile:1:1: expected ARG or FROM first, found RUN", "below"),
+    "an unknown instruction": ("FROM a\nRUNN x", "Dockerfile:2:1: expected a Dockerfile instruction, found 'RUNN x'", "did you mean RUN?"),
+    "a FROM of another shape": ("FROM a b", "Dockerfile:1:1: expected FROM IMAGE or FROM IMAGE AS NAME", "stage name"),
+    "an undefined ARG": ("FROM a\nFROM b:${V}", "Dockerfile:2:6: expected a value for every variable of FROM b:${V}", "--build-arg V=…"),
     "a required ARG": ("FROM b:${V:?say-it}", "V is not set: say-it", "--build-arg V"),
     "a pattern that is none": ("ARG V=1\nFROM b:${V#\\x}", "does not compute a backslash before 'x' in a pattern", "${X#…}"),
     "another form": ("ARG V=1\nFROM b:${V^^}", "does not compute ${V^…}", "${X:-default}"),
-    "a reference that is none": ("FROM Alpine:3", "Dockerfile:1: expected a repository of lower-case letters", "name:tag"),
+    "a reference that is none": ("FROM Alpine:3", "Dockerfile:1:6: expected a repository of lower-case letters", "name:tag"),
     "a variable in COPY --from": (
         "FROM a\nCOPY --from=$X a b",
-        "Dockerfile:2: expected a stage above or an image, found '$X': the builder expands no variable here",
+        "Dockerfile:2:13: expected a stage above or an image, found '$X': the builder expands no variable here",
         "FROM $X AS name",
     ),
     "a stage number that is not there": (
         "FROM a\nCOPY --from=7 a b",
-        "Dockerfile:2: expected a stage above or an image, found the number 7: this file has 1 stages",
+        "Dockerfile:2:13: expected a stage above or an image, found the number 7: this file has 1 stages",
         "count from 0",
     ),
-    "an open here-document": ("FROM a\nRUN <<EOF\nx\n", "Dockerfile:2: expected the here-document to end with a line 'EOF'", "add it"),
-    "another escape": ("# escape=x\nFROM a", "Dockerfile:1: expected `# escape=`", "one of the two"),
-    "a NUL": ("FROM a\0", "Dockerfile:1: expected text, found a NUL byte", "binary"),
+    "an open here-document": ("FROM a\nRUN <<EOF\nx\n", "Dockerfile:2:1: expected the here-document to end with a line 'EOF'", "add it"),
+    "another escape": ("# escape=x\nFROM a", "Dockerfile:1:10: expected `# escape=`", "one of the two"),
+    "a NUL": ("FROM a\0", "Dockerfile:1:7: expected text, found a NUL byte", "binary"),
 }
 
 
@@ -317,13 +321,51 @@ def test_an_unknown_target_names_the_nearest_stage() -> None:
 
 
 def test_references_that_cannot_be_told_are_listed_with_their_reason() -> None:
-    found, unresolved = parse("FROM a:$V AS one\nCOPY --from=nginx x y\nCOPY --from=$Z x y\n").find_references()
+    found, unresolved = parse("FROM a:$V AS one\nCOPY --from=nginx x y\nFROM b:$Z\nCOPY --from=one x y\n").find_references()
     assert [str(item.reference) for item in found] == ["docker.io/library/nginx:latest"]
-    assert [(item.spelling, item.kind, item.location and item.location.line) for item in unresolved] == [
-        ("a:$V", "from", 1),
-        ("$Z", "copy-from", 3),
+    assert [(item.spelling, item.kind, str(item.location)) for item in unresolved] == [
+        ("a:$V", "from", "Dockerfile:1:6"),
+        ("b:$Z", "from", "Dockerfile:3:6"),
     ]
     assert "V is not set" in unresolved[0].reason
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("FROM Foo:Bar::x\n", "1:6"),
+        ("FROM a\nCOPY --link --from=B::1 x y\n", "2:20"),
+        ("FROM a\nRUN --mount=type=bind,from=B::1 x\n", "2:28"),
+        ("FROM a\nCOPY --from=$Z x y\n", "2:13"),
+        ("FROM a\nCOPY --from=7 x y\n", "2:13"),
+        ("# syntax=B::1\nFROM a\n", "1:10"),
+        ("ARG TAG=:x\nFROM  a:${TAG}\n", "2:7"),
+        ("\ufeffFROM B::1\n", "1:6"),
+        ("FROM \\\n  B::1\n", "2:3"),
+    ],
+)
+def test_what_can_never_be_an_image_is_an_error_with_its_column_and_not_unresolved(text: str, place: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_dockerfile(text.encode(), "Dockerfile").find_references()
+    assert str(caught.value.where) == f"Dockerfile:{place}"
+    assert caught.value.exit_code == 2
+
+
+def test_everything_that_is_wrong_with_a_file_is_told_in_the_order_of_its_lines() -> None:
+    text = "FROM a b c d\nCPOY a b\nRUN x\nFROM a\nMKDIR x\nfoo bar\nbaz\nWORKDIRR /x\nFROM --platform=a --platform=b c\n"
+    with pytest.raises(ConfigError) as caught:
+        parse_dockerfile(text.encode(), "Dockerfile")
+    # Lines 6 and 7 follow one that is no instruction, and resemble none: most likely they are more of the same.
+    assert [(error.where and error.where.line) for error in caught.value.parts] == [1, 2, 5, 8, 9]
+    told = caught.value.message
+    assert told.startswith("expected FROM IMAGE or FROM IMAGE AS NAME, found 'a b c d'\nand 4 more errors:\n  Dockerfile:2:1: expected a")
+    assert "\n  Dockerfile:8:1: expected a Dockerfile instruction, found 'WORKDIRR /x' (did you mean WORKDIR?)" in told
+
+
+def test_every_wrong_operand_is_told_in_one_run() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse('FROM B::1 AS one\nCOPY --from=C::1 x y\nFROM one\nCOPY --from=9 x y\nRUN --mount=type=bind,"from=b x\n').references()
+    assert [str(error.where) for error in caught.value.parts] == [f"Dockerfile:{place}" for place in ("1:6", "2:13", "4:13", "5:29")]
 
 
 def test_pinning_replaces_the_operands_and_nothing_else() -> None:
@@ -470,7 +512,7 @@ def test_a_directory_that_is_called_like_a_repository_is_a_path_of_the_context()
 
 
 def test_what_the_builder_sets_by_itself_needs_buildkit_where_a_stage_asks_for_it() -> None:
-    assert parse("FROM a\nARG TARGETARCH\n").needs_buildkit == "Dockerfile:2: ARG TARGETARCH, which the classic builder does not set"
+    assert parse("FROM a\nARG TARGETARCH\n").needs_buildkit == "Dockerfile:2:1: ARG TARGETARCH, which the classic builder does not set"
     assert parse("FROM a\nARG OTHER\n").needs_buildkit is None
 
 

@@ -192,8 +192,13 @@ BAD = {
     "a path that leaves the project": ("image: a\ndockerfile: ../x\n", "werf.yaml:5:13: ", "found '../x'", "without `..`"),
     "no boolean": ("image: a\nfrom: b\nfromLatest: maybe\n", "werf.yaml:6:13: ", "expected true or false, found 'maybe'", "true or false"),
     "a tab": ("image: a\n\tfrom: b\n", "werf.yaml:5:1: ", "expected YAML", "spaces, not with tabs"),
-    "a Python object": ("image: !!python/object/apply:os.system [x]\n", "werf.yaml:4:8: ", "expected no YAML tag", "remove the tag"),
-    "an unknown tag": ("image: !foo a\n", "werf.yaml:4:8: ", "'!foo'", "remove the tag"),
+    "a Python object": (
+        "image: !!python/object/apply:os.system [x]\nfrom: a\n",
+        "werf.yaml:4:8: ",
+        "expected no YAML tag",
+        "remove the tag",
+    ),
+    "an unknown tag": ("image: !foo a\nfrom: a\n", "werf.yaml:4:8: ", "'!foo'", "remove the tag"),
     "an alias inside itself": ("image: &x [*x]\n", "werf.yaml:4:12: ", "found *x inside itself", "cannot hold itself"),
     "an unknown variable": (
         'image: a\nfrom: {{ env "NOPE" }}\n',
@@ -202,7 +207,12 @@ BAD = {
         '{{ env "NOPE" "DEFAULT" }}',
     ),
     "a secret": ('image: a\nfrom: {{ env "MY_TOKEN" }}\n', "werf.yaml:5:10: ", "looks like one", "env: [MY_TOKEN]"),
-    "an unknown function": ('image: a\nfrom: {{ envv "X" }}\n', "werf.yaml:5:10: ", "function 'envv' not defined", "the function's name"),
+    "an unknown function": (
+        'image: a\nfrom: {{ envv "X" }}\n',
+        "werf.yaml:5:10: ",
+        "expected a function, found 'envv', which is none",
+        "did you mean `env`?",
+    ),
     "the clock": ("image: a\nfrom: {{ now }}\n", "werf.yaml:5:10: ", "found `now`", "through a variable"),
     "a huge text": ('image: {{ repeat 100000000 "x" }}\n', "werf.yaml:4:11: ", "at most 1 MiB", "smaller number"),
 }
@@ -218,15 +228,28 @@ def test_bad_input_names_file_line_what_was_found_and_the_way_out(name: str) -> 
 
 
 def test_all_errors_of_a_file_are_told_at_once() -> None:
-    told = refuse(META + "image: a\nform: b\n---\nimage: b\nfrom: b c\n")
-    assert "found `form`\nand 2 more errors:\n" in told
-    assert "werf.yaml:8" in told
+    text = "image: a\nform: b\n---\nimage: b\nfrom: b c\nshell:\n  install: [a, ~, [x], b, {c: d}]\n---\n"
+    text += "image: c\nfromImage: nope\nplatform: [a, b]\ncacheVersion: [x]\nimport:\n- image: c\n  add: x\n  to: y\n"
+    told = refuse(META + text)
+    assert told.startswith("werf.yaml:5:1: expected a known directive, found `form`\nand 10 more errors:\n")
+    places = [line.strip().partition(": ")[0] for line in told.splitlines()[2:]]
+    # The base that `form` was meant to be is not asked for as well.
+    assert [place.removeprefix("werf.yaml:") for place in places] == [
+        *("8:1", "10:16", "10:19", "10:27", "13:1", "14:12", "14:15", "15:16", "18:8", "19:7"),
+    ]
+
+
+def test_what_yaml_found_wrong_is_told_beside_a_text_that_ends_the_reading() -> None:
+    told = refuse(META + "image: a\nfrom: b\nfrom: c\n---\nimage: [\n")
+    assert told.startswith("werf.yaml:6:1: expected every key once")
+    assert "and 1 more error:\n  werf.yaml:9:1: expected YAML" in told
 
 
 def test_errors_of_rendered_text_are_told_at_the_lines_of_the_template_each_once() -> None:
-    told = refuse(META + '{{ range list "a" "b" }}---\nimage: {{ . }}\nform: x\n{{ end }}')
-    assert told.startswith("werf.yaml:6: expected a known directive, found `form`\nand 2 more errors:\n")
-    assert "\n  werf.yaml:5: expected a base for image 'b', found none" in told
+    told = refuse(META + '{{ range list "a" "b" }}---\nimage: {{ . }}\nxyz: x\n{{ end }}')
+    assert told.startswith("werf.yaml:5:1: expected a base for image 'a', found none\nand 2 more errors:\n")
+    assert "\n  werf.yaml:5:1: expected a base for image 'b', found none" in told
+    assert told.count("expected a known directive, found `xyz`") == 1
 
 
 @pytest.mark.parametrize(

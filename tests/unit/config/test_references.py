@@ -24,9 +24,9 @@ def test_external_references_are_listed_with_kind_image_line_and_whether_they_en
     found = list_references(load_configuration(files, "p"), files, lambda _image: (parse_platform("linux/arm64"),))
     assert [(item.kind, str(item.reference), item.image, str(item.location), item.in_signature) for item in found] == [
         ("from", "docker.io/library/alpine:latest", "a", "werf.yaml:5:1", True),
-        ("syntax", "docker.io/x/y:latest", "d", "Dockerfile:1", False),
-        ("from", "docker.io/library/debian-arm64:latest", "d", "Dockerfile:2", False),
-        ("copy-from", "docker.io/library/nginx:latest", "d", "Dockerfile:3", False),
+        ("syntax", "docker.io/x/y:latest", "d", "Dockerfile:1:10", False),
+        ("from", "docker.io/library/debian-arm64:latest", "d", "Dockerfile:2:6", False),
+        ("copy-from", "docker.io/library/nginx:latest", "d", "Dockerfile:3:13", False),
     ]
 
 
@@ -39,7 +39,7 @@ def test_a_dockerfile_that_is_not_committed_says_git_add() -> None:
     files = source({"werf.yaml": WERF})
     with pytest.raises(ConfigError, match="expected the Dockerfile Dockerfile of image 'd' in the commit, found none") as caught:
         list_references(load_configuration(files, "p"), files, default)
-    assert (caught.value.hint, str(caught.value.where)) == ("git add Dockerfile", "werf.yaml:14:8")
+    assert (caught.value.hint, str(caught.value.where)) == ("git add Dockerfile, or correct `dockerfile`", "werf.yaml:15:1")
 
 
 def test_what_cannot_be_told_stops_a_pin_and_is_listed_for_people() -> None:
@@ -48,4 +48,4 @@ def test_what_cannot_be_told_stops_a_pin_and_is_listed_for_people() -> None:
     with pytest.raises(ConfigError, match="V is not set"):
         list_references(configuration, files, default)
     ((), (unresolved,)) = find_references(configuration.images[0], files)
-    assert (unresolved.spelling, unresolved.image, str(unresolved.location)) == ("debian:$V", "p", "Dockerfile:1")
+    assert (unresolved.spelling, unresolved.image, str(unresolved.location)) == ("debian:$V", "p", "Dockerfile:1:6")
