@@ -129,13 +129,13 @@ class _Line:
         try:
             image = self._make(stage)
         except AnswerIsNo as error:
-            error.message = f"stage {stage.name!r} of image {self._planned.name!r}: {error.message}"
+            error.message = f"stage {stage.name!r} of image {self._planned.title!r}: {error.message}"
             error.where = error.where or self._planned.image.location
             raise
         stored = self._shop.election.publish(stage.signature, image.id)
         self._adopt(stage, stored, image.id if stored.image_id == image.id else self._shop.storage.bring(stored))
         self._seconds[stage.name] = time.monotonic() - started
-        self._shop.stage_built(self._planned.name, stage.name, self._seconds[stage.name])
+        self._shop.stage_built(self._planned.title, stage.name, self._seconds[stage.name])
         return stored
 
     def _adopt(self, stage: Stage, stored: StoredStage, image: ImageId) -> None:
@@ -146,7 +146,7 @@ class _Line:
         self._ancestors = [*labels.ancestors, Ancestor(stage.name, stage.signature, digest)]
 
     def _make(self, stage: Stage) -> EngineImage:
-        engine, output = self._shop.engine, self._shop.output(self._planned.name, stage.name)
+        engine, output = self._shop.engine, self._shop.output(self._planned.title, stage.name)
         match stage.work:
             case Unpinned() as work:
                 raise work.refusal
