@@ -487,6 +487,13 @@ class SourceTree(Protocol):
         """Blob id → bytes of these files, in one go."""
         ...
 
+    def read_each(self, entries: Iterable[TreeEntry]) -> Iterator[tuple[TreeEntry, bytes]]:
+        """Each of these files with its bytes, in this order, in one go, with one file in memory at a time.
+
+        Raises InputError for a submodule that is not checked out. To be read to its end, or closed.
+        """
+        ...
+
     def uncommitted(self, paths: Collection[str]) -> Sequence[str]:
         """Which of these paths differ between the commit and the working tree; for telling people, never for input."""
         ...

@@ -11,8 +11,9 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import stat
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from ci_plugin.config.parts import GitRemote
@@ -21,9 +22,10 @@ from ci_plugin.errors import InputError, Location
 from ci_plugin.pins.pin_set import PinSet
 from ci_plugin.ports import SourceTree
 from ci_plugin.values.digest import Digest
+from ci_plugin.values.submodules import SUBMODULE
 from ci_plugin.values.tree import ContextFile, Listing, TreeEntry
 
-_LINK, _SUBMODULE = "120000", "160000"
+_LINK = "120000"
 _MOST_LINKS = 8
 _NEVER_ADDED = frozenset({".git", ".stagepin"})
 
@@ -112,7 +114,7 @@ class WorkingTree:
 
     @cached_property
     def _entries(self) -> Mapping[str, TreeEntry]:
-        kept = {entry.path: entry for entry in self._tree.listing() if entry.path not in self._changes or entry.mode == _SUBMODULE}
+        kept = {entry.path: entry for entry in self._tree.listing() if entry.path not in self._changes or entry.mode == SUBMODULE}
         return kept | {entry.path: entry for path in self._changes - kept.keys() if (entry := self._entry(path))}
 
     def listing(self) -> Listing:
@@ -124,7 +126,7 @@ class WorkingTree:
         for _ in range(_MOST_LINKS):
             path = posixpath.normpath(path)
             entry = self._entries.get(path)
-            if entry is None or entry.mode == _SUBMODULE:
+            if entry is None or entry.mode == SUBMODULE:
                 return None
             data = self.read([entry])[entry.blob]
             if entry.mode != _LINK:
@@ -134,12 +136,21 @@ class WorkingTree:
 
     def read(self, entries: Collection[TreeEntry]) -> Mapping[str, bytes]:
         """Blob id → bytes. Raises InputError for a file that is no longer what was listed, or a submodule."""
-        on_disk = {entry.blob: self._read(entry) for entry in entries if entry.path in self._changes and entry.mode != _SUBMODULE}
+        on_disk = {entry.blob: self._read(entry) for entry in entries if self._is_on_disk(entry)}
         return {**self._tree.read([entry for entry in entries if entry.blob not in on_disk]), **on_disk}
+
+    def read_each(self, entries: Iterable[TreeEntry]) -> Iterator[tuple[TreeEntry, bytes]]:
+        """Each file with its bytes, in this order, one in memory at a time. Raises InputError as ``read``."""
+        for is_on_disk, run in groupby(entries, self._is_on_disk):
+            group = list(run)
+            yield from ((entry, self._read(entry)) for entry in group) if is_on_disk else self._tree.read_each(group)
 
     def uncommitted(self, paths: Collection[str]) -> Sequence[str]:
         """Which of these paths differ from the commit."""
         return self._tree.uncommitted(paths)
+
+    def _is_on_disk(self, entry: TreeEntry) -> bool:
+        return entry.path in self._changes and entry.mode != SUBMODULE
 
     def _read(self, entry: TreeEntry) -> bytes:
         found = self._on_disk(entry.path)

@@ -11,6 +11,7 @@ import pytest
 from ci_plugin.errors import InputError
 from ci_plugin.git import GitTree, open_source_tree
 from ci_plugin.ports import SourceTree
+from ci_plugin.values.submodules import missing_submodules
 from ci_plugin.values.tree import TreeEntry
 from tests.fakes.git_repository import ENVIRONMENT, GitRepository
 from tests.fakes.source_tree import FakeSourceTree, blob_id
@@ -78,6 +79,12 @@ def test_the_commit_is_a_full_id(tree: SourceTree) -> None:
 def test_files_are_read_in_one_go_by_blob(tree: SourceTree) -> None:
     assert tree.read(tree.listing().entries) == {blob_id(data): data for data in FILES.values()}
     assert tree.read([]) == {}
+
+
+def test_files_are_read_one_after_another_in_the_order_asked_for_and_as_often(tree: SourceTree) -> None:
+    entries = [*reversed(tree.listing().entries), *tree.listing().entries[:2]]
+    assert list(tree.read_each(iter(entries))) == [(entry, FILES[entry.path]) for entry in entries]
+    assert list(tree.read_each([])) == []
 
 
 @pytest.mark.parametrize("path", ["Dockerfile", "./Dockerfile", "app/../Dockerfile"])
@@ -174,7 +181,7 @@ def test_a_touched_file_with_the_same_bytes_is_no_change(tmp_path: Path) -> None
     assert open_tree(tmp_path).uncommitted(["a"]) == ()
 
 
-def test_a_submodule_is_listed_and_its_files_are_refused(tmp_path: Path) -> None:
+def test_a_submodule_that_is_not_checked_out_is_listed_and_its_files_are_refused(tmp_path: Path) -> None:
     repository = GitRepository(tmp_path)
     commit = repository.commit()
     repository.git("update-index", "--add", "--cacheinfo", f"160000,{commit},vendor/lib")
@@ -182,9 +189,13 @@ def test_a_submodule_is_listed_and_its_files_are_refused(tmp_path: Path) -> None
     tree = open_tree(tmp_path)
     assert list(tree.listing()) == [TreeEntry("vendor/lib", "160000", commit)]
     assert tree.find_file("vendor/lib") is None
-    with pytest.raises(InputError, match=r"expected a file, found the submodule 'vendor/lib'") as caught:
+    assert missing_submodules(tree.listing()) == ("vendor/lib",)
+    with pytest.raises(InputError) as caught:
         tree.read(tree.listing().entries)
-    assert ".dockerignore" in caught.value.hint
+    message = "expected the submodule 'vendor/lib' to be checked out at the commit its project names, found it missing"
+    assert caught.value.message == message
+    for way_out in ("git submodule update --init --recursive", "GIT_SUBMODULE_STRATEGY: recursive", "submodules: recursive"):
+        assert way_out in caught.value.hint
 
 
 def test_a_missing_blob_is_named_with_the_repair(tmp_path: Path) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ci_plugin.values.submodules import SUBMODULE, no_submodule
 from ci_plugin.values.tree import Listing, TreeEntry
 
 COMMIT = "c0ffee" + "0" * 34
@@ -34,7 +35,13 @@ class FakeSourceTree:
         return None
 
     def read(self, entries: Collection[TreeEntry]) -> Mapping[str, bytes]:
-        return {entry.blob: self.files[entry.path] for entry in entries}
+        return {entry.blob: data for entry, data in self.read_each(entries)}
+
+    def read_each(self, entries: Iterable[TreeEntry]) -> Iterator[tuple[TreeEntry, bytes]]:
+        for entry in entries:
+            if entry.mode == SUBMODULE:
+                raise no_submodule(entry.path)
+            yield entry, self.files[entry.path]
 
     def uncommitted(self, paths: Collection[str]) -> Sequence[str]:
         def differs(path: str) -> bool:

@@ -1,0 +1,126 @@
+"""The objects of one repository: a commit's entries, and blobs one after another with never more than one of them in memory."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import IO
+
+from ci_plugin.errors import Unavailable
+from ci_plugin.git.command import DEADLINE, Git, no_git, text, too_slow
+from ci_plugin.values.tree import TreeEntry
+
+_CHUNK, _LEAST = 1 << 20, 1 << 16
+"""Bytes asked for at once, at most and at least."""
+_make_entry = partial(tuple.__new__, TreeEntry)
+
+
+def list_entries(git: Git, tree: str) -> list[TreeEntry] | None:
+    """Every file of a tree-ish such as ``<commit>:<directory>``, in git's order; None where the repository has no such tree.
+
+    Raises InputError where git fails for another reason.
+    """
+    listed = git.run("ls-tree", "-r", "-z", "--full-tree", tree)
+    if listed.returncode and git.run("rev-parse", "--verify", "--quiet", tree).returncode:
+        return None
+    return _parse_entries(listed.stdout if not listed.returncode else git.expect("ls-tree", "-r", "-z", "--full-tree", tree))
+
+
+def _parse_entries(output: bytes) -> list[TreeEntry]:
+    """``<mode> <type> <id>TAB<path>NUL`` each: all at once, because a repository has tens of thousands of them."""
+    records = text(output).split("\0")
+    records.pop()
+    if output.startswith(b"160000 ") or b"\x00160000 " in output:
+        return [_parse_entry(record) for record in records]
+    # All are blobs: modes have six digits, the type four letters, and all ids of a repository one length.
+    end = records[0].index("\t") if records else 0
+    return list(map(_make_entry, [(record[end + 1 :], record[:6], record[12:end]) for record in records]))
+
+
+def _parse_entry(record: str) -> TreeEntry:
+    header, _, path = record.partition("\t")
+    mode, _, blob = header.split(" ")
+    return TreeEntry(path, mode, blob)
+
+
+def read_blobs(git: Git, blobs: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+    """Each of these objects in their order with its bytes, None where the repository lacks it; one process for all of them.
+
+    Raises Unavailable where git says nothing for longer than its deadline, or ends before its answer does.
+    """
+    # A file, not a pipe: nobody has to write requests while answers are read.
+    with tempfile.TemporaryFile() as requests:
+        requests.writelines(f"{blob}\n".encode("ascii") for blob in blobs)
+        requests.seek(0)
+        with _started(git, requests) as output:
+            answers = _Answers(output)
+            while fields := answers.line().split(" "):
+                if fields == [""]:
+                    return
+                yield fields[0], answers.data(int(fields[2])) if len(fields) == len(("id", "type", "size")) else None
+
+
+@contextmanager
+def _started(git: Git, requests: IO[bytes]) -> Iterator[IO[bytes]]:
+    """``cat-file --batch`` over these requests; it is ended with the block, whatever was read of it."""
+    command = git.command("cat-file", "--batch", "--buffer")
+    try:
+        process = subprocess.Popen(command, stdin=requests, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=git.environment)
+    except FileNotFoundError:
+        raise no_git() from None
+    try:
+        if process.stdout is not None:
+            yield process.stdout
+    finally:
+        process.kill()
+        if process.stdout is not None:
+            process.stdout.close()
+        process.wait()
+
+
+class _Answers:
+    """What ``cat-file --batch`` writes: ``<id> <type> <size>LF<data>LF`` for an object, ``<id> missingLF`` for none."""
+
+    def __init__(self, output: IO[bytes]) -> None:
+        self._descriptor = output.fileno()
+        self._poll = select.poll()
+        self._poll.register(output, select.POLLIN)
+        self._chunk, self._position = b"", 0
+
+    def line(self) -> str:
+        """The next header, or nothing at the end."""
+        header = b""
+        while (end := self._chunk.find(b"\n", self._position)) < 0:
+            header += self._chunk[self._position :]
+            if not self._fill(_CHUNK):
+                return ""
+        header += self._chunk[self._position : end]
+        self._position = end + 1
+        return header.decode("ascii")
+
+    def data(self, size: int) -> bytes:
+        """The next ``size`` bytes; the line break after them is taken too."""
+        found = [*self._take(size)]
+        _ = [*self._take(1)]
+        return found[0] if len(found) == 1 else b"".join(found)
+
+    def _take(self, size: int) -> Iterator[bytes]:
+        while size > 0:
+            if self._position == len(self._chunk) and not self._fill(min(max(size, _LEAST), _CHUNK)):
+                hint = "check the clone with: git fsck"
+                raise Unavailable("expected git cat-file to give whole objects, found its answer cut short", hint=hint)
+            piece = self._chunk[self._position : self._position + size]
+            self._position += len(piece)
+            size -= len(piece)
+            yield piece
+
+    def _fill(self, size: int) -> bool:
+        if not self._poll.poll(DEADLINE * 1000):
+            raise too_slow(("cat-file",))
+        self._chunk, self._position = os.read(self._descriptor, size), 0
+        return bool(self._chunk)
