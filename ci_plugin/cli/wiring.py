@@ -108,6 +108,7 @@ class Session:
             clock=self.clock,
             directory=self.options.directory,
             width=terminal_width(self.environ, sys.stdout),
+            is_dumb=self.environ.get("TERM", "dumb") == "dumb",
         )
 
     @property

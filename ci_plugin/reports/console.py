@@ -10,12 +10,13 @@ import json
 import posixpath
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from ci_plugin.errors import Location, StageFailed, StagepinError
+from ci_plugin.reports.live_rows import LiveRows
 from ci_plugin.reports.neutral import neutral, neutral_lines
 from ci_plugin.reports.redaction import Redactor
 
@@ -29,6 +30,7 @@ _COLORS = {"error": "31", "warning": "33", "section": "1"}
 _COLOR_SEQUENCE = re.compile(r"\x1b\[[0-9;:]*m")
 _SECTION_NAME = re.compile(r"[^A-Za-z0-9_.-]+", re.ASCII)
 _LAST_OUTPUT_LINES = 50
+_TICK_SECONDS = 0.5
 
 
 def wants_color(choice: str, environ: Mapping[str, str], stream: TextIO) -> bool:
@@ -57,8 +59,10 @@ class Console:
         clock: Clock,
         directory: str = ".",
         width: int | None = None,
+        is_dumb: bool = False,
     ) -> None:
         self.width = width
+        self._is_dumb = is_dumb
         self._directory = directory
         self._out, self._err = out, err
         self._style: Style = "plain" if log_format == "json" else style
@@ -69,6 +73,7 @@ class Console:
         self._clock = clock
         self._lock = threading.RLock()
         self._depth = 0
+        self._live: LiveRows | None = None
 
     def result(self, text: str) -> None:
         """What the command was asked for, to stdout, untouched but for secrets; a newline is added where it has none."""
@@ -133,6 +138,32 @@ class Console:
             with self._lock:
                 self._close_section(name)
                 self._depth -= 1
+
+    @contextmanager
+    def live(self, rows: Callable[[], Sequence[str]]) -> Iterator[None]:
+        """On a terminal these rows stand below all that is printed within, and are written anew twice a second; elsewhere nothing."""
+        if not self._err.isatty() or self._is_json or self._style != "plain" or self._verbosity < 0 or self._is_dumb:
+            yield
+            return
+        self._live = LiveRows(self._err, lambda: [neutral(self._redactor.redact(row)) for row in rows()])
+        ended = threading.Event()
+        ticker = threading.Thread(target=self._tick, args=(ended,), name="stagepin-live", daemon=True)
+        ticker.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            ticker.join()
+            with self._lock:
+                self._err.write(self._live.erase())
+                self._err.flush()
+                self._live = None
+
+    def _tick(self, ended: threading.Event) -> None:
+        while True:
+            self._write(self._err, [])
+            if ended.wait(_TICK_SECONDS):
+                return
 
     def _open_section(self, name: str, title: str) -> None:
         clean = " ".join(self._clean(title))
@@ -212,8 +243,14 @@ class Console:
         encoding = stream.encoding or "utf-8"
         text = "".join(f"{line}\n" for line in lines).encode(encoding, "backslashreplace").decode(encoding)
         with self._lock:
+            if self._live:
+                self._err.write(self._live.erase())
+                self._err.flush()
             stream.write(text)
             stream.flush()
+            if self._live:
+                self._err.write(self._live.draw())
+                self._err.flush()
 
 
 def _last_state(line: str) -> str:
