@@ -22,7 +22,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-
 _LONGEST_WAY = 4
 """Places; of a longer way the first and the last are told."""
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from ci_plugin.config.load import CONFIG_FILES
 from ci_plugin.config.source import Source, decode
+from ci_plugin.config.yaml_nodes import LineMap
 from ci_plugin.errors import ConfigError, InputError, Location
-
-PlaceOf = Callable[[int], Location]
-"""A line of the rendered text, from 1 → where it was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +18,7 @@ class RenderedConfiguration:
     written: str = field(repr=False)
     """The text as it is committed."""
     text: str = field(repr=False)
-    place_of: PlaceOf = field(repr=False, compare=False)
+    place_of: LineMap = field(repr=False, compare=False)
     environment: tuple[str, ...]
     """Names of environment variables, set or not; never a value."""
     files: tuple[str, ...]
@@ -41,7 +38,7 @@ def render_configuration(source: Source, config_file: str | None = None) -> Rend
 
     find_file(file)
     if "{{" not in written:
-        return RenderedConfiguration(file, written, written, lambda line: Location(file, line), (), tuple(files))
+        return RenderedConfiguration(file, written, written, lambda line, column=None: Location(file, line, column), (), tuple(files))
     from ci_plugin.config.template import render  # here: the engine is imported only for a template
 
     rendered = render(written, file, replace(source, find_file=find_file))

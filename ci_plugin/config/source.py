@@ -46,10 +46,16 @@ def decode(data: bytes, file: str) -> str:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
         message = f"expected UTF-8, found the byte 0x{data[error.start]:02x}"
-        raise ConfigError(message, hint="save the file as UTF-8", where=Location(file, line)) from None
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise ConfigError("expected text, found a NUL byte", hint="is this a binary file?", where=Location(file, line))
+        where = _end_of(data[: error.start].decode("utf-8"), file)
+        raise ConfigError(message, hint="save the file as UTF-8", where=where) from None
+    before, nul, _ = text.partition("\0")
+    if nul:
+        raise ConfigError("expected text, found a NUL byte", hint="is this a binary file?", where=_end_of(before, file))
     return text.removeprefix("\ufeff")
+
+
+def _end_of(before: str, file: str) -> Location:
+    """The place behind a text that a file begins with."""
+    text = before.removeprefix("\ufeff")
+    return Location(file, text.count("\n") + 1, len(text) - text.rfind("\n"))

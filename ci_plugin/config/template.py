@@ -11,7 +11,6 @@ from __future__ import annotations
 import posixpath
 import re
 import zlib
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,16 +18,15 @@ from types import MappingProxyType
 
 from ci_plugin.config.context import match_any
 from ci_plugin.config.source import Source, decode
-from ci_plugin.config.template_engine import add_template
-from ci_plugin.config.template_functions import Function, Functions, checked
-from ci_plugin.config.template_run import Origin, Run, SyntaxRefused, Text
-from ci_plugin.config.template_values import Budget, Refused, StringMap, at_most, formatted
+from ci_plugin.config.template_functions import Functions, checked
+from ci_plugin.config.template_parse import add_template
+from ci_plugin.config.template_run import Function, Run, SyntaxRefused
+from ci_plugin.config.template_text import Made, Places, Text, place_of_action
+from ci_plugin.config.template_values import Refused, StringMap, at_most, formatted
 from ci_plugin.config.template_yaml import from_yaml, to_yaml
 from ci_plugin.errors import ConfigError, Location
 
 TEMPLATES = ".werf/"
-_TPL = "tpl"
-"""What places in a text given to ``tpl`` are called."""
 _MAIN = "werfConfig"
 """What werf calls the configuration's own template."""
 _NO_DATA: Mapping[str, object] = MappingProxyType({})
@@ -48,16 +46,16 @@ class Rendered:
     names_read: frozenset[str]
     """The environment variables it asked for, set or not; their values are nowhere."""
     file: str
-    places: tuple[Location | None, ...] = field(repr=False)
+    places: Places = field(repr=False, compare=False)
     without_values: Callable[[str], str] = field(repr=False, compare=False, default=str)
     """A message with every value that the template read of the environment taken out."""
 
-    def place_of(self, line: int) -> Location:
-        """Where a line of the text, from 1, was written; for a blank one, where the one before it was."""
-        for index in range(min(line, len(self.places)) - 1, -1, -1):
-            if (place := self.places[index]) is not None:
-                return place
-        return Location(self.file, 1)
+    def place_of(self, line: int, column: int | None = None) -> Location:
+        """Where a line of the text, from 1, was written, and by way of what; for a blank one, where the one before it was.
+
+        With a column, where what stands there was written: a line can be made of several texts.
+        """
+        return self.places.place_of(line, column)
 
 
 def render(text: str, file: str, source: Source, data: Mapping[str, object] = _NO_DATA) -> Rendered:
@@ -71,32 +69,14 @@ def render(text: str, file: str, source: Source, data: Mapping[str, object] = _N
         for path, shared in _shared_templates(source).items():
             add_template(run, Text(path.removeprefix(TEMPLATES), path, shared))
         add_template(run, Text(_MAIN, file, text))
-        parts = run.render_parts(_MAIN, {**data, **_data(source, run.budget)})
+        run.call(_MAIN, {**data, **_data(source, run)})
     except Refused as refused:
-        raise _told(refused, run, file, environment) from None
-    except (RecursionError, MemoryError) as error:
-        too_deep = Refused(f"expected a template that renders, found {type(error).__name__}", "nest less deeply")
-        raise _told(too_deep, run, file, environment) from None
-    rendered = "".join(part for part, _ in parts)
-    return Rendered(rendered, frozenset(environment.names_read), file, _places(parts), environment.without_values)
-
-
-def _places(parts: Sequence[tuple[str, Origin]]) -> tuple[Location | None, ...]:
-    """Where each line of the rendered text was written: the place of the first part of it that is not blank."""
-    places: list[Location | None] = []
-    found: Location | None = None
-    starts: dict[str, list[int]] = {}
-    for part, (text, at, is_literal) in parts:
-        if text.name not in starts:
-            starts[text.name] = text.line_starts()
-        line = bisect_right(starts[text.name], at) + 1
-        for number, piece in enumerate(part.split("\n")):
-            if number:
-                places.append(found)
-                found, line = None, line + is_literal
-            if found is None and text.file is not None and piece.strip():
-                found = Location(text.file, line)
-    return (*places, found)
+        raise _told(refused, run, environment) from None
+    except (RecursionError, MemoryError):
+        too_deep = Refused("expected templates and values of fewer levels, found more than there is room for", "nest less deeply")
+        raise _told(too_deep, run, environment) from None
+    rendered = "".join([part[0] for part in run.out])
+    return Rendered(rendered, frozenset(environment.names_read), file, Places(rendered, file, run.out), environment.without_values)
 
 
 def _shared_templates(source: Source) -> dict[str, str]:
@@ -105,20 +85,20 @@ def _shared_templates(source: Source) -> dict[str, str]:
     return {path: decode(data, path) for path in paths if (data := source.find_file(path)) is not None}
 
 
-def _data(source: Source, budget: Budget) -> dict[str, object]:
+def _data(source: Source, run: Run) -> dict[str, object]:
     """What dot is: https://werf.io/docs/v2/reference/werf_yaml_template_engine.html."""
     seconds = source.commit_date()
     date = datetime.fromtimestamp(seconds, UTC)
     dates = StringMap(Human=f"{date:%Y-%m-%d %H:%M:%S} +0000 UTC", Unix=str(seconds))
-    return {"Env": source.env_name, "Files": _Files(source, budget), "Commit": {"Hash": source.commit, "Date": dates}}
+    return {"Env": source.env_name, "Files": _Files(source, run), "Commit": {"Hash": source.commit, "Date": dates}}
 
 
 class _Files:
     """``.Files``: committed files only."""
 
-    def __init__(self, source: Source, budget: Budget) -> None:
+    def __init__(self, source: Source, run: Run) -> None:
         self._source = source
-        self._budget = budget
+        self._run = run
         self._paths: tuple[str, ...] | None = None
         self._directories: frozenset[str] = frozenset()
 
@@ -133,8 +113,10 @@ class _Files:
         if data is None:
             raise Refused(f"expected the committed file {path[:200]!r}, found none", f"git add {path[:200]}")
         at_most(len(data), ".Files.Get")
-        self._budget.charge(10 + (len(data) >> 3))
-        return data.decode("utf-8", "replace")
+        self._run.budget.charge(10 + (len(data) >> 3))
+        text = data.decode("utf-8", "replace")
+        run = self._run
+        return run.made([(text, Text(path, path, text), 0, True, (run.via, run.text, run.at))]) if text else text
 
     def exists(self, *arguments: object) -> bool:
         """Whether something committed has this path, a file or a directory."""
@@ -149,7 +131,7 @@ class _Files:
     def glob(self, *arguments: object) -> dict[str, str]:
         """Path → text of the committed files that match; none is no error."""
         pattern = _one_text("Glob", arguments)
-        self._budget.charge((3 + len(pattern)) * len(self._known()))
+        self._run.budget.charge((3 + len(pattern)) * len(self._known()))
         return {path: self.get(path) for path in self._known() if match_any(pattern, path)}
 
     def _known(self) -> tuple[str, ...]:
@@ -253,9 +235,9 @@ def _tpl(run: Run, arguments: list[object]) -> object:
     name = f"tpl-{zlib.adler32(text.encode('utf-8', 'replace'))}"
     run.budget.charge(25)
     known = run.templates.get(name)
-    if known is None or known[0].text != text:
+    if known is None or known.text.text != text:
         run.budget.charge(100 + 4 * len(text))
-        add_template(run, Text(name, None, text))
+        add_template(run, Text(name, None, text.plain, text.parts) if isinstance(text, Made) else Text(name, None, text))
     return run.render(name, dot)
 
 
@@ -271,17 +253,13 @@ def _from_yaml(run: Run, arguments: list[object]) -> object:
     return from_yaml(arguments[0], run.budget.charge)
 
 
-def _told(refused: Refused, run: Run, file: str, environment: _Environment) -> ConfigError:
+def _told(refused: Refused, run: Run, environment: _Environment) -> ConfigError:
     """The error with the innermost place in a file, and the way there."""
-    ran = [(run.text, run.at)] if run.chain else []
-    parsed = [(refused.text, refused.at)] if isinstance(refused, SyntaxRefused) else []
-    places = [_place(*place) for place in (*run.chain[1:], *ran, *parsed)]
+    text, at, via = run.text, run.at, run.via
+    if isinstance(refused, SyntaxRefused):
+        text, at, via = refused.text, refused.at, (via, text, at)
     message, hint = (environment.without_values(said)[:_LONGEST_TOLD] for said in (refused.message, refused.hint))
-    if len(places) > 1:
-        message += f" (by way of {' > '.join(map(str, places))})"
-    inner = next((place for place in reversed(places) if place.file != _TPL), Location(file))
-    return ConfigError(message, hint=hint, where=inner)
-
-
-def _place(text: Text, at: int) -> Location:
-    return Location(text.file or _TPL, *text.line_and_column(at))
+    if text.place(at, has_column=True) is None:
+        line, column = text.line_and_column(at)
+        message += f" (line {line}, column {column} of the text given to `tpl`)"
+    return ConfigError(message, hint=hint, where=place_of_action(text, at, via))

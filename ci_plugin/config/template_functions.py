@@ -19,10 +19,9 @@ from gotpl.runtime.results import unwrap_function_result
 
 from ci_plugin.config.template_costs import charge_arguments, charge_result, words
 from ci_plugin.config.template_regex import REGEX, call_regex
-from ci_plugin.config.template_run import Run
+from ci_plugin.config.template_run import Function, Run
 from ci_plugin.config.template_values import BUILTINS, Refused, StringMap, formatted, kind_of
 
-Function = Callable[[Run, list[object]], object]
 _SPRIG = text_func_map()
 
 _CLOCK_OR_CHANCE = words(

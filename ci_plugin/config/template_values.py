@@ -183,7 +183,9 @@ def kind_of(value: object) -> str:
     """What Go calls it."""
     if value is None or value is MISSING:
         return "nil"
-    names = {bool: "a bool", int: "an int", float: "a float64", str: "a string", list: "a list"}
+    if isinstance(value, str):
+        return "a string"
+    names = {bool: "a bool", int: "an int", float: "a float64", list: "a list"}
     return names.get(type(value), "a map" if isinstance(value, dict) else "something else")
 
 
@@ -231,14 +233,14 @@ def _is_equal(first: object, second: object) -> bool:
     for value in (first, second):
         if isinstance(value, list | dict):
             raise Refused(f"expected values that compare, found {kind_of(value)}", "compare their items, or use deepEqual")
-    if type(first) is not type(second):
+    if kind_of(first) != kind_of(second):
         raise Refused(f"expected two values of one kind, found {kind_of(first)} and {kind_of(second)}", "use toString, int or float64")
     return first == second
 
 
 def less(first: object, second: object) -> bool:
     """``lt``: two numbers of one kind, or two texts."""
-    if type(first) is not type(second) or not isinstance(first, int | float | str) or isinstance(first, bool):
+    if kind_of(first) != kind_of(second) or not isinstance(first, int | float | str) or isinstance(first, bool):
         raise Refused(f"expected two numbers or two texts, found {kind_of(first)} and {kind_of(second)}", "use toString, int or float64")
     if isinstance(first, str) and isinstance(second, str):
         return first.encode() < second.encode()

@@ -8,9 +8,9 @@ Keys that merge (``<<``) are followed: an own key wins, then the earlier of seve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from ci_plugin.config.go_scalars import FALSE, NULLS, TRUE, Plain, resolve_integer, resolve_plain
 from ci_plugin.config.problems import Problems
@@ -67,8 +67,14 @@ class MapNode:
 
 
 Node: TypeAlias = ScalarNode | ListNode | MapNode
-LineMap: TypeAlias = Callable[[int], "int | Location"]
-"""A line of the rendered text (from 1) → the line people wrote, or the place where that is another file."""
+
+
+class LineMap(Protocol):
+    """A line and column of the rendered text, from 1 → the place where people wrote it."""
+
+    def __call__(self, line: int, column: int | None = None, /) -> Location:
+        """Without a column, where the line begins."""
+        ...
 
 
 def parse_documents(text: str, file: str, line_of: LineMap | None = None, problems: Problems | None = None) -> tuple[Node, ...]:
@@ -112,23 +118,21 @@ def _bad_place(text: str, error: Exception, place: _Places) -> Location:
 
 
 class _Places:
-    """Marks of the parser → the places people wrote; columns only where the text is theirs and not a template's."""
+    """Marks of the parser → the places people wrote."""
 
     def __init__(self, file: str, line_of: LineMap | None) -> None:
         self.file = file
         self._line_of = line_of
-        self._known: dict[int, Location] = {}
 
     def at(self, mark: Event) -> Location:
         """The place of one of PyYAML's marks."""
-        return Location(self.file, mark.line + 1, mark.column + 1) if self._line_of is None else self.of_line(mark.line)
+        if self._line_of is None:
+            return Location(self.file, mark.line + 1, mark.column + 1)
+        return self._line_of(mark.line + 1, mark.column + 1)
 
     def of_line(self, line: int) -> Location:
         """The place of a line, counted from 0."""
-        if line not in self._known:
-            found = line + 1 if self._line_of is None else self._line_of(line + 1)
-            self._known[line] = Location(self.file, found) if isinstance(found, int) else found
-        return self._known[line]
+        return Location(self.file, line + 1) if self._line_of is None else self._line_of(line + 1)
 
 
 class _Composer:

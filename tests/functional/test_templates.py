@@ -46,8 +46,8 @@ def test_a_refusal_in_a_shared_template_names_its_file_and_the_way_there(project
     project.write(".werf/base.tmpl", "\n{{ now }}")
     refused(
         job(project, 'image: app\nfrom: {{ include "base.tmpl" . }}\n').run("config", "render"),
-        "expected a template that gives one text for one commit, found `now` (by way of werf.yaml:5:10 > .werf/base.tmpl:2:4)",
-        at=".werf/base.tmpl:2:4",
+        "expected a template that gives one text for one commit, found `now`",
+        at=".werf/base.tmpl:2:4 (by way of werf.yaml:5)",
         hint='hand the value in through a variable: {{ env "NAME" }}',
     )
 
@@ -61,7 +61,7 @@ def test_a_template_without_end_is_refused_by_every_command(project: Project, co
 def test_what_is_wrong_in_the_rendered_text_is_told_where_it_was_written(project: Project) -> None:
     project.write(".werf/image.tmpl", '{{ define "image" }}\nimage: app\nform: alpine\n{{ end }}')
     ran = job(project, '{{ template "image" }}').run("config", "list")
-    refused(ran, "expected a known directive, found `form`", at=".werf/image.tmpl:3", hint="did you mean `from`?")
+    refused(ran, "expected a known directive, found `form`", at=".werf/image.tmpl:3:1 (by way of werf.yaml:4)", hint="did you mean `from`?")
 
 
 def test_only_variables_the_settings_list_are_readable_and_no_value_is_shown(project: Project) -> None:

@@ -32,9 +32,9 @@ CASES: dict[str, tuple[bytes | str, str]] = {
     "A2 only comments": ("# a\n\n# b\n", "werf.yaml:1: expected a document with `configVersion: 1`, found none"),
     "A3 UTF-16": ("project: x\n".encode("utf-16"), "werf.yaml:1: expected UTF-8, found UTF-16"),
     "A3 UTF-16 big endian": (b"\xfe\xff\0p\0r", "werf.yaml:1: expected UTF-8, found UTF-16"),
-    "A4 no UTF-8": (b"a: b\nc: \xff\n", "werf.yaml:2: expected UTF-8, found the byte 0xff"),
-    "A4 half a character": (b"a: \xc3", "werf.yaml:1: expected UTF-8, found the byte 0xc3"),
-    "A5 NUL": (b"a: b\nc: \0\n", "werf.yaml:2: expected text, found a NUL byte"),
+    "A4 no UTF-8": (b"a: b\nc: \xff\n", "werf.yaml:2:4: expected UTF-8, found the byte 0xff"),
+    "A4 half a character": (b"a: \xc3", "werf.yaml:1:4: expected UTF-8, found the byte 0xc3"),
+    "A5 NUL": (b"a: b\nc: \0\n", "werf.yaml:2:4: expected text, found a NUL byte"),
     "A5 another control character": (META.encode() + b"image: a\x07\n", "werf.yaml:4: expected YAML, found a character it does not allow"),
     "A6 a tab as indent": (
         IMAGE + "shell:\n\tinstall: x\n",

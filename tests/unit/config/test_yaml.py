@@ -118,12 +118,12 @@ def test_several_documents_are_kept_in_order_and_empty_ones_left_out() -> None:
 
 
 def test_a_place_in_rendered_text_is_the_one_the_map_gives() -> None:
-    def place(line: int) -> Location | int:
-        return Location(".werf/part.tmpl", 7, 3) if line == 2 else line + 10
+    def place(line: int, column: int | None = None) -> Location:
+        return Location(".werf/part.tmpl", 7, 3) if line == 2 else Location("f.yaml", line + 10, column)
 
     (node,) = parse_documents("a: 1\nb: 2\n", "f.yaml", place)
     assert isinstance(node, MapNode)
-    assert [str(key.location) for key, _ in node.entries] == ["f.yaml:11", ".werf/part.tmpl:7:3"]
+    assert [str(key.location) for key, _ in node.entries] == ["f.yaml:11:1", ".werf/part.tmpl:7:3"]
 
 
 def test_aliases_are_counted_by_document_and_their_nodes_by_file() -> None:
