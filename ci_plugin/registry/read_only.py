@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NoReturn
 
 from ci_plugin.errors import InputError
 from ci_plugin.ports import StagesStorage, StoredStage
 from ci_plugin.values.digest import ImageId
+from ci_plugin.values.kept_document import name_of_document
+from ci_plugin.values.manifest import Descriptor, Manifest
+from ci_plugin.values.platform import Platform
 from ci_plugin.values.reference import Repository
 
 
@@ -41,6 +45,38 @@ class ReadOnlyStagesStorage:
     def set_if_absent(self, signature: str, _candidate: StoredStage) -> None:
         """Raises InputError."""
         self._refuse(signature)
+
+    def find_index(self, signature: str) -> Manifest | None:
+        """The index as the project published it."""
+        return self._inner.find_index(signature)
+
+    def find_document(self, name: str) -> bytes | None:
+        """A document the project kept."""
+        return self._inner.find_document(name)
+
+    def find_reuse(self, key: str) -> StoredStage | None:
+        """The project's stage of that reuse key."""
+        return self._inner.find_reuse(key)
+
+    def replace(self, signature: str, _candidate: StoredStage) -> None:
+        """Raises InputError."""
+        self._refuse(signature)
+
+    def relabel(self, signature: str, _stage: StoredStage, _labels: Mapping[str, str]) -> StoredStage:
+        """Raises InputError."""
+        self._refuse(signature)
+
+    def publish_index(self, signature: str, _images: Mapping[Platform, StoredStage]) -> Descriptor | None:
+        """Raises InputError."""
+        self._refuse(signature)
+
+    def put_document(self, data: bytes) -> str:
+        """Raises InputError."""
+        self._refuse(f"listing-{name_of_document(data)}")
+
+    def name_reuse(self, key: str, _stage: StoredStage) -> None:
+        """Raises InputError."""
+        self._refuse(f"reuse-{key}")
 
     def _refuse(self, signature: str) -> NoReturn:
         raise InputError(

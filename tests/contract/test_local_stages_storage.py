@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -11,15 +12,18 @@ import pytest
 from ci_plugin.demo.rig import busybox_rootfs
 from ci_plugin.engine.docker_engine import DockerEngine
 from ci_plugin.engine.local_storage import LocalStagesStorage
-from ci_plugin.errors import Gone
+from ci_plugin.errors import AnswerIsNo, Gone, InputError
 from ci_plugin.ports import Engine, EngineImage, ImageChange, StagesStorage, StoredStage
 from ci_plugin.values.digest import ImageId
+from ci_plugin.values.kept_document import LARGEST_KEPT
 from ci_plugin.values.manifest import ImageConfig
 from ci_plugin.values.platform import Platform
+from ci_plugin.values.reference import parse_reference
 from tests.fakes.engine import FakeEngine
 from tests.fakes.registry_client import no_credentials
 
-SIGNATURE = "a" * 64
+SIGNATURE, KEY = "a" * 64, "c" * 64
+DOCUMENT = b'{"version": 1, "files": []}' * 1000
 
 
 @pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.engine)])
@@ -33,8 +37,13 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def storage(engine: Engine) -> StagesStorage:
-    return LocalStagesStorage(f"contract/{secrets.token_hex(4)}", engine)
+def project() -> str:
+    return f"contract-{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def storage(engine: Engine, project: str) -> StagesStorage:
+    return LocalStagesStorage(project, engine)
 
 
 @pytest.fixture
@@ -86,6 +95,61 @@ def test_a_stage_somebody_removed_is_gone(storage: StagesStorage, stage: EngineI
     with pytest.raises(Gone, match="expected the engine to have the stage") as caught:
         storage.bring(lost)
     assert "build again" in caught.value.hint
+
+
+def test_a_stage_that_was_lost_is_replaced(storage: StagesStorage, stage: EngineImage, engine: Engine) -> None:
+    other = engine.derive(stage.id, ImageChange(labels={"stage": "two"}))
+    storage.set_if_absent(SIGNATURE, storage.publish_unique(SIGNATURE, stage.id))
+    storage.replace(SIGNATURE, storage.publish_unique(SIGNATURE, other.id))
+    found = storage.find(SIGNATURE)
+    assert found is not None
+    assert found.image_id == other.id
+
+
+def test_a_relabelled_stage_has_the_same_layers_and_its_other_labels(storage: StagesStorage, stage: EngineImage) -> None:
+    stored = storage.publish_unique(SIGNATURE, stage.id)
+    relabelled = storage.relabel("b" * 64, stored, {"also": "this"})
+    assert relabelled.config == ImageConfig(stage.platform, stage.diff_ids, {"stage": "one", "also": "this"})
+    assert not storage.has("b" * 64)
+
+
+def test_a_stage_is_found_by_its_reuse_key_and_the_first_has_it(storage: StagesStorage, stage: EngineImage, engine: Engine) -> None:
+    other = engine.derive(stage.id, ImageChange(labels={"stage": "two"}))
+    assert storage.find_reuse(KEY) is None
+    for image in (stage, other):
+        storage.name_reuse(KEY, storage.publish_unique(SIGNATURE, image.id))
+    found = storage.find_reuse(KEY)
+    assert found is not None
+    assert found.image_id == stage.id
+
+
+def test_an_engines_store_has_no_index(storage: StagesStorage, stage: EngineImage) -> None:
+    stored = storage.publish_unique(SIGNATURE, stage.id)
+    assert storage.publish_index(SIGNATURE, {stage.platform: stored}) is None
+    assert storage.find_index(SIGNATURE) is None
+
+
+def test_a_document_is_kept_once_and_found_by_what_it_holds(storage: StagesStorage) -> None:
+    assert storage.find_document(sha256(DOCUMENT).hexdigest()) is None
+    name = storage.put_document(DOCUMENT)
+    assert storage.put_document(DOCUMENT) == name == sha256(DOCUMENT).hexdigest()
+    assert storage.find_document(name) == DOCUMENT
+
+
+def test_another_document_under_the_name_is_refused(storage: StagesStorage, engine: Engine, project: str) -> None:
+    name, other = storage.put_document(DOCUMENT), storage.put_document(b"other")
+    repository = f"stagepin.local/{project}"
+    image = engine.find_image(f"{repository}:listing-{other}")
+    assert image is not None
+    engine.tag(image.id, parse_reference(f"{repository}:listing-{name}"))
+    with pytest.raises(AnswerIsNo, match=f"expected the document {name} at {repository}:listing-{name}, found other bytes") as caught:
+        storage.find_document(name)
+    assert caught.value.hint == "somebody overwrote the tag; delete it, then build again"
+
+
+def test_a_document_nobody_could_read_again_is_not_kept(storage: StagesStorage) -> None:
+    with pytest.raises(InputError, match=f"expected a listing of an image's files of at most {LARGEST_KEPT} bytes"):
+        storage.put_document(b"0" * (LARGEST_KEPT + 1))
 
 
 def test_two_projects_do_not_see_each_others_stages(engine: Engine, storage: StagesStorage, stage: EngineImage) -> None:
