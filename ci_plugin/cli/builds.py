@@ -12,12 +12,14 @@ from ci_plugin.pins.pin_file import pin_checksum
 from ci_plugin.ports import OutputSink
 from ci_plugin.records.build_record import BuildRecord, BuiltBy
 from ci_plugin.records.record_file import record_checksum
+from ci_plugin.reports.images import record_rows
 from ci_plugin.reports.tables import format_table
 from ci_plugin.services.building import BuiltImage, Workshop, build_image
 from ci_plugin.services.election import Election
+from ci_plugin.services.finishing import FinishedImage
 from ci_plugin.services.keeping import places_of
 from ci_plugin.services.pinning import Adopted
-from ci_plugin.services.recording import keep_record, make_record, require_built, settled
+from ci_plugin.services.recording import finish_all, keep_record, make_record, require_built, settled
 from ci_plugin.services.scheduler import Outcome, run_graph
 from ci_plugin.values.reference import Reference
 
@@ -36,6 +38,11 @@ class Build:
                 f"{', '.join(left_out)}: pinned for {pins.scope}, and not in this job's configuration: the build record will be partial; "
                 "give pin and build the same -C, --config and --dockerfile"
             )
+        if platforms := self._plan.platforms_left_out:
+            session.console.event(
+                f"not for {', '.join(map(str, platforms))}: the build record will be partial; "
+                "when every platform is built, `stagepin build --require-built` for all of them writes the whole one"
+            )
 
     def require(self) -> int:
         """Write the whole record from what the storage has; no engine."""
@@ -47,11 +54,15 @@ class Build:
         workshop = self._workshop(election)
         built: dict[str, BuiltImage] = {}
 
-        def work(name: str) -> BuiltImage:
-            built[name] = build_image(self._plan.get(name), built, workshop)
-            return built[name]
+        plan, session = self._plan, self._session
+        planned_as = {planned.title: planned for planned in plan}
+        needs = {title: [plan.get(name, planned.platform).title for name in planned.needs] for title, planned in planned_as.items()}
 
-        needs = {planned.name: planned.needs for planned in self._plan}
+        def work(title: str) -> BuiltImage:
+            parents = {name: built[need] for name, need in zip(planned_as[title].needs, needs[title], strict=True)}
+            built[title] = build_image(planned_as[title], parents, workshop)
+            return built[title]
+
         with self._session.console.section("stagepin-build", f"build {', '.join(needs)}"):
             try:
                 outcome = run_graph(needs, work, jobs)
@@ -60,8 +71,8 @@ class Build:
                 raise
         if outcome.failed:
             return self._fail(outcome)
-        finished = [built[planned.name] for planned in self._plan]
-        return self._record([settled(image, election.settle(image.planned.signature, image.stored)) for image in finished])
+        adopted = {title: settled(built[title], election.settle(planned_as[title].signature, built[title].stored)) for title in planned_as}
+        return self._record(finish_all(plan, adopted, session.storage))
 
     def _workshop(self, election: Election) -> Workshop:
         session, scope = self._session, self._session.asking.key.scope
@@ -110,21 +121,21 @@ class Build:
             console.warning(f"{name}: not built, it needs {cause}, which failed")
         return min((error.exit_code for error in outcome.failed.values()), default=StagepinError.exit_code)
 
-    def _record(self, built: Sequence[BuiltImage]) -> int:
+    def _record(self, finished: Sequence[FinishedImage]) -> int:
         session = self._session
         dirty = self._differs_from_commit()
         record = make_record(
-            built, self._plan, self._pins, session.asking, session.repository, published=session.repository is not None, dirty=dirty
+            finished, self._plan, self._pins, session.asking, session.repository, published=session.repository is not None, dirty=dirty
         )
         kept = keep_record(record, self._adopted.document, session.asking, session.workspace, session.record_store)
         if kept:
             session.console.event(kept)
-        self._tell(record, any(image.seconds for image in built))
+        self._tell(record, any(built.seconds for image in finished for built in image.platforms.values()))
         return 0
 
     def _differs_from_commit(self) -> bool:
         """Whether the commit alone would have given other images: a changed file that no image reads is no difference."""
-        names = [planned.name for planned in self._plan]
+        names = [image.name for image in self._plan.by_image]
         try:
             committed = self._session.committed_project()
             if committed is None:
@@ -132,7 +143,7 @@ class Build:
             plan = make_plan(committed[0], self._pins, committed[1], names, self._session.platforms)
         except InputError:
             return True
-        return {planned.name: planned.signature for planned in plan} != {planned.name: planned.signature for planned in self._plan}
+        return {planned.title: planned.signature for planned in plan} != {planned.title: planned.signature for planned in self._plan}
 
     def _tell(self, record: BuildRecord, is_new: bool) -> None:
         session = self._session
@@ -140,17 +151,9 @@ class Build:
             session.console.warning(
                 "built with files that differ from the commit; the record says so (dirty), and nothing of it is ever published"
             )
-        rows = [
-            (
-                name,
-                str(image.reference or platform.image_id),
-                platform.base.state.value,
-                str(platform.base.digest or platform.base.reference or "-"),
-            )
-            for name, image in record.images.items()
-            for platform in image.platforms.values()
-        ]
-        session.console.result(format_table(("IMAGE", "REFERENCE", "BASE", "BASE DIGEST"), rows, session.console.width))
+        session.console.result(
+            format_table(("IMAGE", "REFERENCE", "BASE", "BASE DIGEST"), record_rows(record.images), session.console.width)
+        )
         state = "complete" if record.complete else "partial"
         session.console.event(f"{state} build record {session.workspace.record_path}, checksum {record_checksum(record)}")
         outputs = {

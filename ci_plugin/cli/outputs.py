@@ -58,12 +58,12 @@ def _append(session: Session, variable: str, data: bytes) -> None:
 
 def _summary(title: str, record: BuildRecord, images: Mapping[str, ImageRecord]) -> str:
     from ci_plugin.reports.ci_outputs import SummaryRow, step_summary
+    from ci_plugin.reports.images import image_rows
 
     rows = [
-        SummaryRow(
-            name, str(image.digest or platform.image_id), platform.base.reference or platform.base.state.value, platform.base.state.value
-        )
-        for name, image in images.items()
-        for platform in image.platforms.values()
+        SummaryRow(row.name, row.digest, base.reference or base.state.value, base.state.value)
+        if (base := row.platform.base if row.platform else None)
+        else SummaryRow(row.name, row.digest, "-", "index")
+        for row in image_rows(images)
     ]
     return step_summary(title, rows, [f"scope {record.scope}", f"pins {record.pins}", f"commit {record.commit}"])

@@ -15,13 +15,14 @@ from ci_plugin.records.record_file import format_record_file, parse_record_file
 from ci_plugin.records.stage_labels import Ancestor, StageLabels
 from ci_plugin.services.building import BuiltImage
 from ci_plugin.services.election import trusted_labels
+from ci_plugin.services.finishing import FinishedImage, finish
 from ci_plugin.services.pinning import Asking
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.reference import Repository
 
 
 def make_record(
-    built: Iterable[BuiltImage],
+    finished: Iterable[FinishedImage],
     plan: Plan,
     pins: PinSet,
     asking: Asking,
@@ -31,7 +32,7 @@ def make_record(
     dirty: bool = False,
 ) -> BuildRecord:
     """The record of these images; complete when the plan left nothing out; ``dirty`` when the commit alone would have given others."""
-    images = {image.planned.name: _image(image, repository) for image in built if image.planned.is_deployable}
+    images = {image.plan.name: _image(image, repository) for image in finished if image.plan.is_deployable}
     return BuildRecord(
         scope=asking.key.scope,
         pipeline=asking.key.pipeline,
@@ -45,17 +46,30 @@ def make_record(
     )
 
 
-def require_built(plan: Plan, storage: StagesStorage) -> tuple[BuiltImage, ...]:
-    """Every planned image as the storage has it. Raises AnswerIsNo naming all that are missing; builds nothing, needs no engine."""
-    found = {planned.name: storage.find(planned.signature) for planned in plan}
-    missing = [f"{planned.name} ({planned.signature})" for planned in plan if found[planned.name] is None]
+def require_built(plan: Plan, storage: StagesStorage) -> tuple[FinishedImage, ...]:
+    """Every planned image as the storage has it; of several platforms that were built apart it makes the index.
+
+    Raises AnswerIsNo naming all that are missing; builds nothing, needs no engine.
+    """
+    found = {planned.title: storage.find(planned.signature) for planned in plan}
+    missing = [f"{planned.title} ({planned.signature})" for planned in plan if found[planned.title] is None]
     if missing:
         raise AnswerIsNo(
             f"expected all {len(found)} images to be built, found {len(missing)} missing: {', '.join(missing)}",
             hint="run `stagepin build` for them in this scope first; `stagepin explain IMAGE --against RECORD` says what changed",
         )
+    built = {
+        title: BuiltImage(planned, stored, trusted_labels(stored, planned.signature))
+        for planned in plan
+        if (stored := found[title := planned.title])
+    }
+    return finish_all(plan, built, storage)
+
+
+def finish_all(plan: Plan, built: Mapping[str, BuiltImage], storage: StagesStorage) -> tuple[FinishedImage, ...]:
+    """Every image of the plan as it can be deployed; ``built``: what was planned by its title, as everybody adopted it."""
     return tuple(
-        BuiltImage(planned, stored, trusted_labels(stored, planned.signature)) for planned in plan if (stored := found[planned.name])
+        finish(image, {platform: built[planned.title] for platform, planned in image.platforms.items()}, storage) for image in plan.by_image
     )
 
 
@@ -96,20 +110,21 @@ def _contents(record: BuildRecord) -> Mapping[str, object]:
     return {name: (image.digest, [platform.image_id for platform in image.platforms.values()]) for name, image in record.images.items()}
 
 
-def _image(built: BuiltImage, repository: Repository | None) -> ImageRecord:
-    descriptor = built.stored.descriptor
-    digest = descriptor.digest if descriptor else None
+def _image(image: FinishedImage, repository: Repository | None) -> ImageRecord:
+    digest = image.deployed.digest if image.deployed else None
+    has_one_name = digest is not None or not image.plan.is_index
     return ImageRecord(
         reference=repository.at(digest) if repository and digest else None,
         digest=digest,
-        media_type=descriptor.media_type if descriptor else "",
-        tags=(built.planned.signature,),
-        platforms={built.planned.platform: _platform(built, digest)},
+        media_type=image.deployed.media_type if image.deployed else "",
+        tags=(image.plan.signature,) if has_one_name else tuple(built.planned.signature for built in image.platforms.values()),
+        platforms={platform: _platform(built) for platform, built in image.platforms.items()},
     )
 
 
-def _platform(built: BuiltImage, digest: Digest | None) -> PlatformRecord:
-    labels = built.labels
+def _platform(built: BuiltImage) -> PlatformRecord:
+    labels, descriptor = built.labels, built.stored.descriptor
+    digest = descriptor.digest if descriptor else None
     return PlatformRecord(
         signature=built.planned.signature,
         digest=digest,
