@@ -13,10 +13,12 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from benchmarks.building import measure_building
 from benchmarks.configuration import measure_configuration
 from benchmarks.figures import Figure, format_figures
 from benchmarks.jobs import JobFailed
 from benchmarks.pinning import measure_many, measure_pinning, push_many_bases
+from benchmarks.planning import measure_planning
 from benchmarks.servers import relay_to
 from benchmarks.speed import measure_speed
 from benchmarks.start import measure_start
@@ -30,6 +32,7 @@ def measure(directory: Path, rig: Rig, runs: int) -> Iterator[Figure]:
     """Every figure, in the order of the table."""
     yield from measure_start(directory / "start", runs)
     yield from measure_configuration(directory / "configuration", runs)
+    yield from measure_planning(directory / "planning", runs)
     with relay_to(rig.registry_address) as relay:
         yield from measure_pinning(directory / "pinning", relay)
         many = push_many_bases(rig.registry_address)
@@ -38,6 +41,7 @@ def measure(directory: Path, rig: Rig, runs: int) -> Iterator[Figure]:
         built = prepare_real(directory / "built", rig, relay)
         yield from measure_unchanged(directory / "unchanged", built, relay)
         yield from measure_speed(directory / "speed", rig.registry_address, many, built, runs)
+        yield from measure_building(directory / "building", rig, relay, runs)
 
 
 def main(argv: Sequence[str]) -> int:
