@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ci_plugin.project_files import DirectoryFiles
 
 GITERMINISM_FILE = "werf-giterminism.yaml"
+ENV_LIST = f"`config.goTemplateRendering.allowEnvVariables` in {GITERMINISM_FILE}"
 _STORES_OF_ONE = ("stages-storage", "workspace")
 """Stores that are this machine's own where the stages storage is ``:local``."""
 PREDEFINED_ARGS = frozenset(f"{name}_PROXY" for name in ("HTTP", "HTTPS", "FTP", "NO", "ALL"))
@@ -161,12 +162,14 @@ class ProjectSession(ScopedSession):
 
     def _source_of(self, tree: SourceTree, find_file: Callable[[str], bytes | None]) -> Source:
         readable = self.settings.readable_env
+        is_giterminism = readable is None and self.rules is not None and self.rules.readable_env is not None
         return Source(
             find_file=find_file,
             paths=lambda: [entry.path for entry in tree.listing()],
             environment=self.environ,
             env_name=self.options.env_name,
             readable_env=readable if readable is not None or self.rules is None else self.rules.readable_env,
+            env_list=ENV_LIST if is_giterminism else Source.env_list,
             commit=tree.commit,
             commit_date=self.tree.commit_date,
         )

@@ -10,7 +10,7 @@ from ci_plugin.ports import SourceTree
 from ci_plugin.values.tree import TreeEntry
 
 _LINK = "120000"
-_TEMPLATES = ".werf"
+_TEMPLATES = (".werf", ".dappfiles")
 
 
 def find_uncommitted(tree: SourceTree, directory: Path, asked: Collection[str]) -> tuple[str, ...]:
@@ -23,8 +23,9 @@ def find_uncommitted(tree: SourceTree, directory: Path, asked: Collection[str]) 
     wanted |= {*_targets(tree, [committed[path] for path in wanted & committed.keys() if committed[path].mode == _LINK])}
     changed = {*tree.uncommitted([path for path in wanted if path in committed])}
     new = {path for path in wanted - committed.keys() if (directory / path).is_file()}
-    if any(path.startswith(f"{_TEMPLATES}/") for path in wanted):
-        new |= {path for path in _templates(directory) if path not in committed}
+    for templates in _TEMPLATES:
+        if any(path.startswith(f"{templates}/") for path in wanted):
+            new |= {path for path in _templates(directory, templates) if path not in committed}
     return tuple(sorted(path for path in changed | new if not path.startswith(".stagepin/")))
 
 
@@ -34,5 +35,5 @@ def _targets(tree: SourceTree, links: Iterable[TreeEntry]) -> Iterator[str]:
         yield posixpath.normpath(posixpath.join(posixpath.dirname(link.path), target))
 
 
-def _templates(directory: Path) -> Iterator[str]:
-    return (file.relative_to(directory).as_posix() for file in (directory / _TEMPLATES).rglob("*.tmpl") if file.is_file())
+def _templates(directory: Path, name: str) -> Iterator[str]:
+    return (file.relative_to(directory).as_posix() for file in (directory / name).rglob("*.tmpl") if file.is_file())

@@ -11,7 +11,7 @@ from ci_plugin.config.dialects import DAPP, WERF
 from ci_plugin.config.model import Configuration, DockerfileImage
 from ci_plugin.config.parse import Check, nothing_else, parse_configuration
 from ci_plugin.config.problems import Problems
-from ci_plugin.config.source import Source, decode
+from ci_plugin.config.source import Source, decode, is_dappfile
 from ci_plugin.config.yaml_nodes import LineMap, parse_documents
 from ci_plugin.errors import ConfigError, InputError, Location
 
@@ -100,7 +100,7 @@ def _read(data: bytes, file: str, source: Source, project: str, check: Check) ->
         rendered = render(text, file, source)
         text, place_of, without_values = rendered.text, rendered.place_of, rendered.without_values
     problems = Problems()
-    dialect = DAPP if posixpath.basename(file).startswith("dappfile") else WERF
+    dialect = DAPP if is_dappfile(file) else WERF
     try:
         with _without_collector():
             return parse_configuration(parse_documents(text, file, place_of, problems), dialect, file, project, problems, check)

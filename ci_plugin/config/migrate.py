@@ -14,16 +14,17 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 
 from ci_plugin.config.dialects import DAPP, WERF
 from ci_plugin.config.edits import Edits
+from ci_plugin.config.go_scalars import resolve_plain
 from ci_plugin.config.load import load_configuration
 from ci_plugin.config.model import Configuration, DockerfileImage, ExternalBase, ImageBase, StapelImage
 from ci_plugin.config.rendering import RenderedConfiguration, render_configuration
-from ci_plugin.config.source import Source, decode
+from ci_plugin.config.source import Source, decode, is_dappfile
+from ci_plugin.config.template import DAPP_TEMPLATES, TEMPLATES
 from ci_plugin.config.yaml_nodes import ListNode, MapNode, Node, ScalarNode, parse_documents
 from ci_plugin.errors import ConfigError, Location
 from ci_plugin.values.reference import Reference, is_scratch
 
 NEW_FILE = "werf.yaml"
-OLD_TEMPLATES = ".dappfiles/"
 _RENAMED = {DAPP.image.name: WERF.image.name, "contextAddFile": "contextAddFiles"}
 _BASES = ("fromDimg", "fromDimgArtifact", "fromImage", "fromImageArtifact", "fromArtifact")
 _ADMISSIONS = ("herebyIAdmitThatFromLatestMightBreakReproducibility", "herebyIAdmitThatBranchMightBreakReproducibility")
@@ -55,6 +56,8 @@ class Migration:
     read: Mapping[str, bytes]
     """The bytes each changed file had when it was read."""
     remarks: tuple[Remark, ...]
+    moved: tuple[str, ...] = ()
+    """Templates that are in ``texts`` by another path, and are not needed where they were."""
 
     @property
     def is_whole(self) -> bool:
@@ -63,18 +66,26 @@ class Migration:
 
 
 def migrate(source: Source, project: str, config_file: str | None = None) -> Migration:
-    """The configuration in the newest dialect. Raises ConfigError for one that is broken, or that would build something else afterwards."""
+    """The configuration in the newest dialect; ``project`` is what the repository is called.
+
+    Raises ConfigError for one that is broken, or that would build something else afterwards.
+    """
     rendered = render_configuration(source, config_file)
-    before = load_configuration(source, project, config_file=rendered.file)
     main = _new_name(source, rendered.file)
+    given, project = project, project if main == rendered.file else project_name(project)
+    before = load_configuration(source, project, config_file=rendered.file)
     edits = Edits({path: decode(data, path) for path in rendered.files if (data := source.find_file(path)) is not None})
     _Rewriting(before, rendered, edits).run()
     taken = _taken_lines(rendered)
     edits.rename_elsewhere(lambda where: (where.file, where.line) in taken)
     if main != rendered.file:
         _add_meta(edits, rendered.file, before.project)
-    remarks = (*_edited(edits), *_left(source, taken, edits), *_drift(before))
-    texts = {main if path == rendered.file else path: text for path, text in edits.changed().items()}
+    named = _named(given, before.project, Location(main, 1)) if main != rendered.file else ()
+    remarks = (*named, *_edited(edits), *_left(source, taken, edits, is_dapp=main != rendered.file), *_drift(before))
+    moved = _moved(source) if main != rendered.file else {}
+    new_path = {rendered.file: main, **moved}
+    kept = {path: decode(data, path) for path in moved if (data := source.find_file(path)) is not None}
+    texts = {new_path.get(path, path): text for path, text in (kept | edits.changed()).items()}
     migration = Migration(
         rendered.file,
         main,
@@ -82,6 +93,7 @@ def migrate(source: Source, project: str, config_file: str | None = None) -> Mig
         texts,
         {path: data for path in edits.changed() if (data := source.find_file(path)) is not None},
         remarks,
+        tuple(moved),
     )
     if migration.is_whole:
         _prove(source, project, before, migration)
@@ -89,7 +101,7 @@ def migrate(source: Source, project: str, config_file: str | None = None) -> Mig
 
 
 def _new_name(source: Source, file: str) -> str:
-    if not posixpath.basename(file).startswith("dappfile"):
+    if not is_dappfile(file):
         return file
     main = posixpath.join(posixpath.dirname(file), NEW_FILE)
     if source.find_file(main) is not None:
@@ -98,10 +110,25 @@ def _new_name(source: Source, file: str) -> str:
     return main
 
 
+def project_name(text: str) -> str:
+    """What a repository or directory is called, as werf takes it for ``project``: lower-case letters, digits and single dashes, at most 50."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:50].strip("-") or "app"
+
+
+def _scalar(text: str) -> str:
+    """The text as YAML has it: ``null`` and ``12`` in quotes."""
+    return text if isinstance(resolve_plain(text), str) else f'"{text}"'
+
+
+def _named(given: str, project: str, where: Location) -> Iterator[Remark]:
+    made = f" (made of {given!r}, which werf would not take)" if project != given else ""
+    yield Remark("edited", f"`project: {project}` is new{made}: dapp took the repository's name; write another if you have one", where)
+
+
 def _add_meta(edits: Edits, file: str, project: str) -> None:
     """The document about the project, which dapp had not. A template that begins with ``{{-`` would eat the line break before it."""
     text = edits.texts[file]
-    meta = _META.format(project)
+    meta = _META.format(_scalar(project))
     if text.lstrip().startswith("{{-"):
         edits.append(file, f"\n---\n{meta}")
     else:
@@ -153,7 +180,7 @@ class _Rewriting:
             self._below(word, value)
         if word in ("image", "dimg") and isinstance(value, ScalarNode) and value.is_null:
             what = f"the nameless image is called {self._before.project!r} now: whoever asked for it without a name asks for that one"
-            edits.value(key, _NO_VALUE, self._before.project, what, "meaning")
+            edits.value(key, _NO_VALUE, _scalar(self._before.project), what, "meaning")
 
     def _from(self, key: ScalarNode, value: ScalarNode) -> None:
         """Werf 3 wants a tag at every base; dapp's ``from`` never meant an image of the file, werf's does."""
@@ -190,7 +217,7 @@ def _taken_lines(rendered: RenderedConfiguration) -> set[tuple[str, int | None]]
     return {(place.file, place.line) for place in places}
 
 
-def _left(source: Source, taken: set[tuple[str, int | None]], edits: Edits) -> Iterator[Remark]:
+def _left(source: Source, taken: set[tuple[str, int | None]], edits: Edits, *, is_dapp: bool) -> Iterator[Remark]:
     """Old words in lines that no rendered line came from: branches that were not taken, templates that nothing includes."""
     for file, text in edits.texts.items():
         for found in _OLD_WORD.finditer(text):
@@ -200,8 +227,18 @@ def _left(source: Source, taken: set[tuple[str, int | None]], edits: Edits) -> I
                     f"`{found[1]}` stands in a part of the template that this run did not take: rewrite it by hand, or run with its --env"
                 )
                 yield Remark("by-hand", what, where)
-    if any(path.startswith(OLD_TEMPLATES) for path in source.paths()):
-        yield Remark("by-hand", f"templates are read from .werf/: git mv {OLD_TEMPLATES[:-1]} .werf", Location(OLD_TEMPLATES))
+    there = set(source.paths())
+    for old, new in _moved(source).items() if is_dapp else ():
+        if new in there:
+            yield Remark("by-hand", f"templates are read from {TEMPLATES} now, which has a {new} of its own", Location(old))
+        else:
+            yield Remark("edited", f"is {new}: templates are read from {TEMPLATES} now", Location(old))
+
+
+def _moved(source: Source) -> dict[str, str]:
+    """Where dapp's templates were → where werf's are."""
+    paths = (path for path in sorted(source.paths()) if path.startswith(DAPP_TEMPLATES) and path.endswith(".tmpl"))
+    return {path: TEMPLATES + path.removeprefix(DAPP_TEMPLATES) for path in paths}
 
 
 def _drift(configuration: Configuration) -> Iterator[Remark]:

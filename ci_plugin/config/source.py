@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -37,6 +38,14 @@ class Source:
     commit: str = ""
     commit_date: Callable[[], int] = lambda: 0
     """When the commit was made, seconds since 1970; asked for by templates only."""
+
+    env_list: str = "`env:` in .stagepin.yaml"
+    """Where the list of ``readable_env`` stands, for hints."""
+
+
+def is_dappfile(file: str) -> bool:
+    """Whether a configuration is dapp's, whose templates stand in ``.dappfiles/`` and to which an unset variable is the empty text."""
+    return posixpath.basename(file).startswith("dappfile")
 
 
 def decode(data: bytes, file: str) -> str:

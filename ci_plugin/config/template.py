@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 from ci_plugin.config.context import match_any
-from ci_plugin.config.source import Source, decode
+from ci_plugin.config.source import Source, decode, is_dappfile
 from ci_plugin.config.template_functions import Functions, checked
 from ci_plugin.config.template_parse import add_template
 from ci_plugin.config.template_run import Function, Run, SyntaxRefused
@@ -27,6 +27,7 @@ from ci_plugin.config.template_yaml import from_yaml, to_yaml
 from ci_plugin.errors import ConfigError, Location
 
 TEMPLATES = ".werf/"
+DAPP_TEMPLATES = ".dappfiles/"
 _MAIN = "werfConfig"
 """What werf calls the configuration's own template."""
 _NO_DATA: Mapping[str, object] = MappingProxyType({})
@@ -63,11 +64,12 @@ def render(text: str, file: str, source: Source, data: Mapping[str, object] = _N
 
     ``data`` is what dot holds beside what werf puts there.
     """
-    environment = _Environment(source)
+    environment = _Environment(source, is_unset_empty=is_dappfile(file))
     run = Run(Functions(_own_functions(environment)))
     try:
-        for path, shared in _shared_templates(source).items():
-            add_template(run, Text(path.removeprefix(TEMPLATES), path, shared))
+        directory = DAPP_TEMPLATES if is_dappfile(file) else TEMPLATES
+        for path, shared in _shared_templates(source, directory).items():
+            add_template(run, Text(path.removeprefix(directory), path, shared))
         add_template(run, Text(_MAIN, file, text))
         run.call(_MAIN, {**data, **_data(source, run)})
     except Refused as refused:
@@ -79,9 +81,9 @@ def render(text: str, file: str, source: Source, data: Mapping[str, object] = _N
     return Rendered(rendered, frozenset(environment.names_read), file, Places(rendered, file, run.out), environment.without_values)
 
 
-def _shared_templates(source: Source) -> dict[str, str]:
+def _shared_templates(source: Source, directory: str) -> dict[str, str]:
     """Path → text of ``.werf/**/*.tmpl``."""
-    paths = [path for path in sorted(source.paths()) if path.startswith(TEMPLATES) and path.endswith(".tmpl")]
+    paths = [path for path in sorted(source.paths()) if path.startswith(directory) and path.endswith(".tmpl")]
     return {path: decode(data, path) for path in paths if (data := source.find_file(path)) is not None}
 
 
@@ -154,8 +156,9 @@ def _one_text(name: str, arguments: Sequence[object]) -> str:
 class _Environment:
     """The variables a template may read, which it read, and which values it was given."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, is_unset_empty: bool) -> None:
         self._source = source
+        self._is_unset_empty = is_unset_empty
         self._handed_out: set[str] = set()
         self.names_read: set[str] = set()
 
@@ -166,7 +169,7 @@ class _Environment:
             raise Refused(f"expected `env` with a name and at most one default, found {len(default)} defaults")
         readable = self._source.readable_env
         if readable is not None and text not in readable:
-            raise Refused(f"expected a readable variable, found {text[:100]!r}", f"add {text[:100]} to `env:` in .stagepin.yaml")
+            raise Refused(f"expected a readable variable, found {text[:100]!r}", f"add {text[:100]} to {self._source.env_list}")
         value = self._source.environment.get(text)
         if readable is None and (_SECRET.search(text) or _USER_INFO.search(value or "")):
             message = f"expected no secret in a configuration, found the variable {text[:100]!r}, which looks like one"
@@ -174,6 +177,8 @@ class _Environment:
         self.names_read.add(text)
         if not value and default:
             return default[0]
+        if value is None and self._is_unset_empty:
+            return ""
         if value is None:
             message = f"expected the environment variable {text[:100]!r}, found it unset"
             raise Refused(message, f'set {text[:100]} in the job, or give a default: {{{{ env "{text[:100]}" "DEFAULT" }}}}')

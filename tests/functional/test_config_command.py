@@ -67,6 +67,63 @@ DOCKERFILE = (
 )
 
 
+class TestDappfile:
+    def test_an_unset_variable_is_the_empty_text_as_it_was_to_dapp(self, project: Project) -> None:
+        project.write("dappfile.yml", 'dimg: app\nfrom: alpine{{ env "SUFFIX" }}\nfromCacheVersion: "{{ env "V" "1" }}"\n')
+        project.commit()
+        job = project.pipeline().job()
+        ran = job.must("-v", "config", "render")
+        assert ran.out == 'dimg: app\nfrom: alpine\nfromCacheVersion: "1"\n'
+        assert "environment read: SUFFIX, V" in ran.err
+        assert "from: alpine:3\n" in job.must("config", "render", SUFFIX=":3").out
+
+    def test_a_secret_is_none_of_its_business_either(self, project: Project) -> None:
+        project.write("dappfile.yml", 'dimg: app\nfrom: alpine{{ env "MY_TOKEN" }}\n')
+        project.commit()
+        assert "found the variable 'MY_TOKEN', which looks like one" in project.pipeline().job().run("config", "render").err
+
+    def test_its_templates_stand_in_their_own_directory(self, project: Project) -> None:
+        project.write("dappfile.yml", 'dimg: app\nfrom: {{ include "base" . }}\n')
+        project.write(".dappfiles/base.tmpl", '{{- define "base" }}alpine:3{{ end }}\n')
+        project.commit()
+        assert "from: alpine:3\n" in project.pipeline().job().must("config", "render").out
+        desk = at_the_desk(project)
+        ran = desk.must("config", "migrate", "--write")
+        assert "next: git add .werf/base.tmpl werf.yaml && git rm dappfile.yml .dappfiles/base.tmpl" in ran.err
+        assert (desk.directory / ".werf" / "base.tmpl").read_text().startswith("{{- define")
+
+    def test_a_new_template_is_missed_in_ci(self, project: Project) -> None:
+        project.write("dappfile.yml", 'dimg: app\nfrom: {{ include "base" . }}\n')
+        project.write(".dappfiles/base.tmpl", '{{- define "base" }}alpine:3{{ end }}\n')
+        project.commit()
+        job = project.pipeline().job()
+        (job.directory / ".dappfiles" / "new.tmpl").write_text("x")
+        ran = job.run("config", "list")
+        assert ran.code == 2
+        assert "found uncommitted changes to .dappfiles/new.tmpl" in ran.err
+
+
+class TestReadableNames:
+    @pytest.fixture
+    def job(self, project: Project) -> Job:
+        project.write("werf.yaml", META + 'image: app\nfrom: alpine:{{ env "TAG" }}\n')
+        rules = "giterminismConfigVersion: 1\nconfig:\n  goTemplateRendering:\n    allowEnvVariables: [OTHER]\n"
+        project.write("werf-giterminism.yaml", rules)
+        project.commit()
+        return project.pipeline().job()
+
+    def test_the_hint_names_the_list_of_the_project(self, job: Job) -> None:
+        ran = job.run("config", "list", TAG="3")
+        assert ran.code == 2
+        assert "next: add TAG to `config.goTemplateRendering.allowEnvVariables` in werf-giterminism.yaml" in ran.err
+
+    def test_our_own_list_wins_where_it_stands(self, job: Job, project: Project) -> None:
+        project.write(".stagepin.yaml", "env: [MORE]\n")
+        project.commit()
+        ran = project.pipeline("1002").job().run("config", "list", TAG="3")
+        assert "next: add TAG to `env:` in .stagepin.yaml" in ran.err
+
+
 class TestList:
     @pytest.fixture
     def job(self, project: Project) -> Job:

@@ -110,6 +110,7 @@ def _write(run: ProjectSession, migration: Migration) -> None:
     written: dict[Path, bytes] = {}
     try:
         for path, data in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, data)
             written[path] = data
     except BaseException:
@@ -117,7 +118,8 @@ def _write(run: ProjectSession, migration: Migration) -> None:
         raise
     run.console.event(f"written: {', '.join(migration.texts)}")
     if migration.main != migration.old:
-        run.console.event(f"{migration.main} is what is read from now on; next: git add {migration.main} && git rm {migration.old}")
+        gone = " ".join((migration.old, *migration.moved))
+        run.console.event(f"{migration.main} is what is read from now on; next: git add {' '.join(migration.texts)} && git rm {gone}")
 
 
 def _put_back(written: Mapping[Path, bytes], before: Mapping[Path, bytes]) -> None:

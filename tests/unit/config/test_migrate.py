@@ -118,6 +118,39 @@ class TestText:
         assert migration.text == META + f"image: [one, two]\nfrom: node:20\n{rest}"
         assert migration.is_whole
 
+    def test_dapps_templates_move_to_where_werf_reads_them(self) -> None:
+        old = "{{- define `base` }}\nfromDimg: lib # ours\n{{- end }}\n"
+        text = "dimg: app\n{{ include `base` . }}\n---\ndimg: lib\nfrom: a:1\n"
+        files = {"dappfile.yml": text, ".dappfiles/a/base.tmpl": old, ".dappfiles/plain.tmpl": "x", ".dappfiles/notes.txt": "n"}
+        migration = migrated(files)
+        assert migration.is_whole
+        assert sorted(migration.texts) == [".werf/a/base.tmpl", ".werf/plain.tmpl", "werf.yaml"]
+        assert migration.texts[".werf/a/base.tmpl"] == old.replace("fromDimg:", "from:")
+        assert migration.moved == (".dappfiles/a/base.tmpl", ".dappfiles/plain.tmpl")
+        assert ".dappfiles/plain.tmpl: is .werf/plain.tmpl: templates are read from .werf/ now" in remarks(migration, "edited")
+        new = {path: text for path, text in files.items() if not path.startswith((".dappfiles/", "dappfile"))} | migration.texts
+        assert meaning(load_configuration(source(new), PROJECT)) == meaning(load_configuration(source(files), PROJECT))
+
+    @pytest.mark.parametrize(
+        ("name", "project"),
+        [
+            ("my_app.v2", "my-app-v2"),
+            ("x" * 80, "x" * 50),
+            ("a" * 49 + "_b", "a" * 49),
+            ("Ünï", '"n"'),
+            ("___", "app"),
+            ("null", '"null"'),
+            ("12", '"12"'),
+        ],
+    )
+    def test_a_repository_whose_name_is_no_projects_gets_one_that_is_and_says_so(self, name: str, project: str) -> None:
+        migration = migrate(source({"dappfile.yml": "dimg: ~\nfrom: a:1\n"}), name)
+        assert migration.text == f"project: {project}\nconfigVersion: 1\n---\nimage: {project}\nfrom: a:1\n"
+        plain = project.strip('"')
+        made = f" (made of {name!r}, which werf would not take)" if plain != name else ""
+        told = f"werf.yaml:1: `project: {plain}` is new{made}: dapp took the repository's name; write another if you have one"
+        assert remarks(migration, "edited")[0] == told
+
 
 class TestWhatNeedsPeople:
     @pytest.mark.parametrize(
@@ -142,9 +175,10 @@ class TestWhatNeedsPeople:
         text = META + "image: app\n{{ if eq .Env `dev` }}\nfromImage: app\n{{ else }}\nfrom: alpine:3\n{{ end }}\n"
         assert remarks(migrated({"werf.yaml": text}), "by-hand")[0].startswith("werf.yaml:6: `fromImage` stands in a part of the template")
 
-    def test_the_old_directory_of_templates_is_listed(self) -> None:
-        files = {"dappfile.yml": "dimg: app\nfrom: a:1\n", ".dappfiles/x.tmpl": "x"}
-        assert remarks(migrated(files), "by-hand") == [".dappfiles/: templates are read from .werf/: git mv .dappfiles .werf"]
+    def test_a_template_whose_place_is_taken_is_listed(self) -> None:
+        files = {"dappfile.yml": "dimg: app\nfrom: a:1\n", ".dappfiles/x.tmpl": "x", ".werf/x.tmpl": "y"}
+        told = [".dappfiles/x.tmpl: templates are read from .werf/ now, which has a .werf/x.tmpl of its own"]
+        assert remarks(migrated(files), "by-hand") == told
 
     def test_a_broken_configuration_is_not_migrated(self) -> None:
         with pytest.raises(ConfigError, match="expected a known directive, found `fromDimgg`"):
