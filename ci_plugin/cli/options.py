@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import reduce, wraps
+from itertools import chain
 from typing import Any, TypeVar, cast
 
 import click
@@ -22,7 +23,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 PIN_CHECKSUM = "STAGEPIN_PIN_CHECKSUM"
 """The variable that carries the pin file's checksum to later jobs: a second way, beside the pin file's own."""
 _CHECKSUM = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
-_PLATFORM = "The platform to pin and build for (default: linux/amd64)."
+_PLATFORM = "The platform to pin and build for (default: linux/amd64); repeatable, or several with commas."
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +61,19 @@ class Setting(click.Option):
         return (environ.get(self.envvar) or None) if isinstance(self.envvar, str) else None
 
 
-class _PlatformType(click.ParamType[Platform]):
+class _PlatformsType(click.ParamType[tuple[Platform, ...]]):
+    """``linux/amd64,linux/arm64``; a variable may have spaces between them too."""
+
     name = "platform"
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Platform:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Platform, ...]:
         try:
-            return parse_platform(str(value))
+            return tuple(parse_platform(text.strip()) for text in str(value).split(","))
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        return rv.replace(",", " ").split()
 
 
 class DurationType(click.ParamType[timedelta]):
@@ -133,10 +139,10 @@ def project_options(function: _F) -> _F:
         dockerfiles: tuple[str, ...],
         build_args: tuple[str, ...],
         context_add: tuple[str, ...],
-        platforms: tuple[Platform, ...],
+        platforms: tuple[tuple[Platform, ...], ...],
         **others: object,
     ) -> object:
-        project = ProjectOptions(dockerfiles, build_args, context_add, tuple(dict.fromkeys(platforms)))
+        project = ProjectOptions(dockerfiles, build_args, context_add, tuple(dict.fromkeys(chain.from_iterable(platforms))))
         return function(*args, project=project, **others)
 
     return _decorate(
@@ -150,8 +156,8 @@ def project_options(function: _F) -> _F:
             "--platform",
             "platforms",
             cls=Setting,
-            type=_PlatformType(),
-            metavar="OS/ARCH",
+            type=_PlatformsType(),
+            metavar="OS/ARCH[,…]",
             envvar="STAGEPIN_PLATFORM",
             multiple=True,
             help=_PLATFORM,

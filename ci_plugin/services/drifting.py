@@ -175,9 +175,9 @@ def _moved(pins: PinSet, pin: Pin, current: Digest, platforms: Mapping[Platform,
 
 
 def _changed_stages(before: Plan, after: Plan) -> Mapping[str, tuple[str, ...]]:
-    old = {image.name: image.stages for image in before}
-    changed = {
-        image.name: tuple(now.name for now, was in zip(image.stages, old[image.name], strict=True) if now.signature != was.signature)
-        for image in after
-    }
-    return {name: stages for name, stages in changed.items() if stages}
+    changed: dict[str, dict[str, None]] = {}
+    for image in after:
+        old = before.get(image.name, image.platform).stages
+        names = [now.name for now, was in zip(image.stages, old, strict=True) if now.signature != was.signature]
+        changed.setdefault(image.name, {}).update(dict.fromkeys(names))
+    return {name: tuple(stages) for name, stages in changed.items() if stages}

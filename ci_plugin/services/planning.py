@@ -1,11 +1,17 @@
-"""Which planned stages the storage has already: one HEAD per image where everything is there."""
+"""Which planned stages the storage has already: one HEAD for every platform of an image where everything is there, one for its index."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 
-from ci_plugin.conveyor.plan import PlannedImage
+from ci_plugin.conveyor.plan import ImagePlan, Plan, PlannedImage
 from ci_plugin.ports import StagesStorage
+from ci_plugin.threads import thread_pool
+from ci_plugin.values.platform import Platform
+
+_AT_ONCE = 8
 
 
 class StageState(StrEnum):
@@ -14,6 +20,30 @@ class StageState(StrEnum):
     CACHED = "cached"
     MISSING = "missing"
     UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageState:
+    """The state of every stage for every platform; ``index`` is None where the image is none, else cached where all of it is there."""
+
+    platforms: Mapping[Platform, tuple[StageState, ...]]
+    index: StageState | None = None
+
+
+def image_states(plan: Plan, storage: StagesStorage | None) -> Mapping[str, ImageState]:
+    """Image name → what the storage has of it. Raises what the storage raises."""
+    with thread_pool(_AT_ONCE) as pool:
+        return dict(pool.map(lambda image: (image.name, _image_state(image, storage)), plan.by_image))
+
+
+def _image_state(image: ImagePlan, storage: StagesStorage | None) -> ImageState:
+    platforms = {platform: stage_states(planned, storage) for platform, planned in image.platforms.items()}
+    if not (image.is_index and image.is_deployable):
+        return ImageState(platforms)
+    finals = {states[-1] for states in platforms.values()}
+    if storage is None or storage.repository is None or finals != {StageState.CACHED}:
+        return ImageState(platforms, StageState.UNKNOWN if storage is None else StageState.MISSING)
+    return ImageState(platforms, StageState.CACHED if storage.has(image.signature) else StageState.MISSING)
 
 
 def stage_states(planned: PlannedImage, storage: StagesStorage | None) -> tuple[StageState, ...]:

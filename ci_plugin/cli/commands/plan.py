@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
 
 import click
 
@@ -10,9 +11,9 @@ from ci_plugin.cli.options import ProjectOptions, ScopeOptions, project_options,
 from ci_plugin.cli.pins import describe_base, need_pins, pin_once
 from ci_plugin.cli.project import ProjectSession
 from ci_plugin.cli.wiring import Session
-from ci_plugin.conveyor.plan import Plan, make_plan
+from ci_plugin.conveyor.plan import ImagePlan, Plan, PlannedImage, make_plan
 from ci_plugin.reports.tables import format_table
-from ci_plugin.services.planning import StageState, stage_states
+from ci_plugin.services.planning import ImageState, StageState, image_states
 
 
 @click.command("plan", help="Show every image, stage and stage signature, and whether it is in the storage. Needs no engine.")
@@ -27,37 +28,42 @@ def command(session: Session, scope: ScopeOptions, project: ProjectOptions, imag
     pins = (pin_once if run.pins_by_itself else need_pins)(run).pins
     plan = make_plan(run.configuration, pins, run.files, images, run.platforms)
     storage = run.storage if run.has_repository and run.repository else None
-    states = {planned.name: stage_states(planned, storage) for planned in plan}
+    states = image_states(plan, storage)
     run.console.result(_as_json(plan, states) if format_ == "json" else _as_table(plan, states, run.console.width))
     if format_ == "table":
-        for planned in plan:
-            run.console.event(describe_base(planned.image))
+        for image in {planned.name: planned.image for planned in plan}.values():
+            run.console.event(describe_base(image))
     return 0
 
 
-def _as_table(plan: Plan, states: dict[str, tuple[StageState, ...]], width: int | None) -> str:
-    rows = [
-        (planned.name, str(planned.platform), stage.name, stage.signature, state.value)
-        for planned in plan
-        for stage, state in zip(planned.stages, states[planned.name], strict=True)
-    ]
+def _as_table(plan: Plan, states: Mapping[str, ImageState], width: int | None) -> str:
+    rows = [row for image in plan.by_image for row in _rows(image, states[image.name])]
     return format_table(("IMAGE", "PLATFORM", "STAGE", "STAGE SIGNATURE", "STATE"), rows, width)
 
 
-def _as_json(plan: Plan, states: dict[str, tuple[StageState, ...]]) -> str:
-    images = {
-        planned.name: {
-            "platforms": {
-                str(planned.platform): {
-                    "signature": planned.signature,
-                    "state": states[planned.name][-1].value,
-                    "stages": [
-                        {"name": stage.name, "signature": stage.signature, "state": state.value}
-                        for stage, state in zip(planned.stages, states[planned.name], strict=True)
-                    ],
-                }
-            }
-        }
-        for planned in plan
-    }
+def _rows(image: ImagePlan, state: ImageState) -> Iterator[tuple[str, str, str, str, str]]:
+    for platform, planned in image.platforms.items():
+        for stage, stage_state in zip(planned.stages, state.platforms[platform], strict=True):
+            yield image.name, str(platform), stage.name, stage.signature, stage_state.value
+    if state.index is not None:
+        yield image.name, "all", "index", image.signature, state.index.value
+
+
+def _as_json(plan: Plan, states: Mapping[str, ImageState]) -> str:
+    images = {image.name: _image_document(image, states[image.name]) for image in plan.by_image}
     return json.dumps({"images": images}, indent=2)
+
+
+def _image_document(image: ImagePlan, state: ImageState) -> dict[str, object]:
+    """``index`` stands there only where several platforms are published as one."""
+    platforms = {str(platform): _platform_document(planned, state.platforms[platform]) for platform, planned in image.platforms.items()}
+    index = {"index": {"signature": image.signature, "state": state.index.value}} if state.index else {}
+    return {**index, "platforms": platforms}
+
+
+def _platform_document(planned: PlannedImage, states: Sequence[StageState]) -> dict[str, object]:
+    stages = [
+        {"name": stage.name, "signature": stage.signature, "state": state.value}
+        for stage, state in zip(planned.stages, states, strict=True)
+    ]
+    return {"signature": planned.signature, "state": states[-1].value, "stages": stages}

@@ -74,6 +74,13 @@ def test_repeated_options_keep_their_order_and_platforms_are_told_once() -> None
     assert project.platforms == (parse_platform("linux/amd64"),)
 
 
+@pytest.mark.parametrize("text", ["linux/amd64,linux/arm64", "linux/amd64, linux/arm64", "linux/amd64,linux/arm64,linux/aarch64"])
+def test_several_platforms_are_written_with_commas_in_an_option_and_a_variable(text: str) -> None:
+    both = (parse_platform("linux/amd64"), parse_platform("linux/arm64"))
+    assert read("--platform", text)[1].platforms == both
+    assert read(STAGEPIN_PLATFORM=text)[1].platforms == both
+
+
 @pytest.mark.parametrize("name", ["STAGEPIN_LOG_FORMAT", "STAGEPIN_COLOR", "STAGEPIN_JOBS", "STAGEPIN_PLATFORM"])
 def test_a_wrong_value_in_a_variable_is_bad_input(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["build"], outside(**{name: "nonsense"})) == 2
