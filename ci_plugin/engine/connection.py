@@ -7,10 +7,14 @@ TLS by ``DOCKER_TLS_VERIFY`` and ``DOCKER_CERT_PATH``, as the docker command has
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import weakref
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from http import HTTPStatus
+from io import BufferedReader
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ci_plugin.engine.failures import shorten
@@ -65,6 +69,34 @@ class EngineConnection:
             return bool(self.api.ping())
         except (DockerException, RequestException, OSError, StagepinError):
             return False
+
+    @contextmanager
+    def upgraded(self, path: str, protocol: str, headers: Iterable[tuple[str, str]]) -> Iterator[tuple[socket.socket, bytes]]:
+        """A connection that speaks another protocol after ``POST path``, and what came on it already; closed in the end.
+
+        Over docker-py's own transport, so that TLS is the same as for everything else. A header may stand there several times.
+        Raises as every request does; what is wrong with the answer comes as docker-py's APIError.
+        """
+        from requests import Request
+        from urllib3 import HTTPHeaderDict
+
+        api: Any = self.api
+        prepared = api.prepare_request(Request("POST", api._url(path)))
+        several: Any = HTTPHeaderDict({"Connection": "Upgrade", "Upgrade": protocol, "Content-Length": "0"})
+        for name, value in headers:
+            several.add(name, value)
+        prepared.headers = several
+        response = api.send(prepared, stream=True, timeout=_FIRST_ANSWER_SECONDS)
+        try:
+            api._raise_for_status(response)
+            if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
+                raise ConnectionError(f"expected the engine to change to {protocol}, found status {response.status_code}")
+            reader = response.raw._fp.fp
+            connection: socket.socket = reader.raw._sock
+            connection.setblocking(False)
+            yield connection, _buffered(reader)
+        finally:
+            response.close()
 
     def _is_listening(self) -> bool:
         try:
@@ -125,6 +157,14 @@ class EngineConnection:
             return None
         path = self._environ.get("DOCKER_CERT_PATH") or f"{self._environ.get('HOME', '')}/.docker"
         return TLSConfig(client_cert=(f"{path}/cert.pem", f"{path}/key.pem"), ca_cert=f"{path}/ca.pem", verify=True)
+
+
+def _buffered(reader: BufferedReader) -> bytes:
+    """What was read together with the answer's headers; the connection must not block."""
+    try:
+        return reader.peek()
+    except ssl.SSLWantReadError:
+        return b""
 
 
 def _reason(error: BaseException) -> str:

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ci_plugin.engine.commits import Committer
 from ci_plugin.engine.connection import EngineConnection
 from ci_plugin.engine.failures import checked, engine_errors
 from ci_plugin.errors import Bug, Gone, InputError, Unavailable
-from ci_plugin.ports import ContextFile, CredentialSource, EngineImage, ImageChange, OutputSink
+from ci_plugin.ports import NO_BUILD_SETTINGS, BuildSettings, ContextFile, CredentialSource, EngineImage, ImageChange, OutputSink
 from ci_plugin.retry import RetryPolicy
 from ci_plugin.values.digest import Digest, ImageId
 from ci_plugin.values.platform import Platform, parse_platform
@@ -48,7 +49,7 @@ class DockerEngine:
         self._credentials = credentials
         self._retry = retry or RetryPolicy(lambda _seconds: None, tries=1)
         self._committer = Committer(self._connection)
-        self._builder = Builder(self._connection)
+        self._builder = Builder(self._connection, credentials)
 
     def close(self) -> None:
         """Close the connection; the next call opens it again."""
@@ -127,11 +128,13 @@ class DockerEngine:
         platform: Platform,
         output: OutputSink,
         needs_buildkit: str | None = None,
+        settings: BuildSettings = NO_BUILD_SETTINGS,
     ) -> EngineImage:
         """Build this Dockerfile text. Raises StageFailed with the output, InputError, Gone, AccessDenied, Unavailable."""
         network = self._committer.network_mode()
-        chosen = None if network == "default" else network
-        request = BuildRequest(tuple(context), dockerfile, target, build_args, labels, platform, chosen, needs_buildkit)
+        if settings.network is None and network != "default":
+            settings = replace(settings, network=network)
+        request = BuildRequest(context, dockerfile, target, build_args, labels, platform, settings, needs_buildkit)
         return self._get_image(self._builder.build(request, output))
 
     def tag(self, image: ImageId, reference: Reference) -> None:
@@ -171,8 +174,9 @@ class DockerEngine:
         return found.get("Labels") or {}
 
     def stop(self) -> None:
-        """Remove the containers of running stages. A BuildKit build ends with the connection, that is with this process."""
+        """Remove the containers of running stages, and have the engine give up its builds."""
         self._committer.stop()
+        self._builder.stop()
 
     def push(self, reference: Reference) -> Digest:
         """Push ``repository:tag``; the manifest digest the registry took. Raises AccessDenied, Gone, Unavailable."""

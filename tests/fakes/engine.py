@@ -23,7 +23,7 @@ from ci_plugin.engine.archives import EMPTY_TAR, RootfsArchive
 from ci_plugin.engine.commits import changed_config
 from ci_plugin.engine.context import context_tar
 from ci_plugin.errors import AnswerIsNo, Bug, Gone, InputError, StageFailed, StagepinError, Unavailable
-from ci_plugin.ports import ContextFile, EngineImage, ImageChange, OutputSink, Registry
+from ci_plugin.ports import NO_BUILD_SETTINGS, BuildSettings, ContextFile, EngineImage, ImageChange, OutputSink, Registry
 from ci_plugin.values.digest import Digest, ImageId
 from ci_plugin.values.manifest import DOCKER_MANIFEST, Manifest
 from ci_plugin.values.platform import DEFAULT_PLATFORM, Platform, parse_platform
@@ -62,6 +62,7 @@ class FakeBuild:
     target: str | None
     build_args: Mapping[str, str]
     platform: Platform
+    settings: BuildSettings = NO_BUILD_SETTINGS
 
 
 class FakeEngine:
@@ -156,10 +157,11 @@ class FakeEngine:
         platform: Platform,
         output: OutputSink,
         needs_buildkit: str | None = None,
+        settings: BuildSettings = NO_BUILD_SETTINGS,
     ) -> EngineImage:
         self._live("build a Dockerfile")
         files = tuple(context)
-        self.builds.append(FakeBuild(dockerfile, tuple(sorted(file.path for file in files)), target, dict(build_args), platform))
+        self.builds.append(FakeBuild(dockerfile, tuple(sorted(file.path for file in files)), target, dict(build_args), platform, settings))
         base = self._run_dockerfile(dockerfile, target, output)
         config = changed_config(_config(base) if base else {}, ImageChange(labels=labels))
         layer = _tar({"context": context_tar(files), "Dockerfile": dockerfile.encode(), "at": str(next(_commits)).encode()})
