@@ -33,6 +33,7 @@ _MAIN = "werfConfig"
 _NO_DATA: Mapping[str, object] = MappingProxyType({})
 _SECRET = re.compile(r"TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|KEY|CREDENTIAL|AUTH(?!OR(?!IZ))", re.IGNORECASE)
 _LONGEST_TOLD = 300
+_HALF = re.compile("[\ud800-\udfff]")
 _SHORTEST_HIDDEN = 3
 """Characters: hiding every `x` of a message would hide the message, and tell what was hidden."""
 _USER_INFO = re.compile(r"://[^/@\s]+:[^/@\s]+@")
@@ -77,8 +78,13 @@ def render(text: str, file: str, source: Source, data: Mapping[str, object] = _N
     except (RecursionError, MemoryError):
         too_deep = Refused("expected templates and values of fewer levels, found more than there is room for", "nest less deeply")
         raise _told(too_deep, run, environment) from None
-    rendered = "".join([part[0] for part in run.out])
+    rendered = _encodable("".join([part[0] for part in run.out]))
     return Rendered(rendered, frozenset(environment.names_read), file, Places(rendered, file, run.out), environment.without_values)
+
+
+def _encodable(text: str) -> str:
+    """The text with a replacement, of the same length, for halves of characters: JSON, and a variable that is no UTF-8, can hold one."""
+    return text if text.isascii() else _HALF.sub("\ufffd", text)
 
 
 def _shared_templates(source: Source, directory: str) -> dict[str, str]:
@@ -263,7 +269,7 @@ def _told(refused: Refused, run: Run, environment: _Environment) -> ConfigError:
     text, at, via = run.text, run.at, run.via
     if isinstance(refused, SyntaxRefused):
         text, at, via = refused.text, refused.at, (via, text, at)
-    message, hint = (environment.without_values(said)[:_LONGEST_TOLD] for said in (refused.message, refused.hint))
+    message, hint = (_encodable(environment.without_values(said)[:_LONGEST_TOLD]) for said in (refused.message, refused.hint))
     if text.place(at, has_column=True) is None:
         line, column = text.line_and_column(at)
         message += f" (line {line}, column {column} of the text given to `tpl`)"

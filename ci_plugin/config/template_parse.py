@@ -38,6 +38,39 @@ def add_template(run: Run, text: Text) -> None:
             run.templates[name] = template
 
 
+class _Scope:
+    """The variables that are known at one place of a template, and the place each has in the frame."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._slots: dict[str, list[int]] = {}
+        self.most = 0
+        self.declare("$")
+
+    @contextmanager
+    def inner(self) -> Iterator[None]:
+        """What is declared within is not known afterwards."""
+        known = len(self._names)
+        yield
+        for name in self._names[known:]:
+            self._slots[name].pop()
+        del self._names[known:]
+
+    def declare(self, name: str) -> int:
+        """A new variable, whatever was called so before."""
+        self._slots.setdefault(name, []).append(len(self._names))
+        self._names.append(name)
+        self.most = max(self.most, len(self._names))
+        return len(self._names) - 1
+
+    def slot(self, name: Token) -> int:
+        """The variable that was declared last. Raises NotATemplate for none."""
+        if not (slots := self._slots.get(name.text)):
+            short = name.text[:100]
+            raise NotATemplate(f"expected a variable, found {short!r} undefined", name.at, f"write {{{{ {short} := … }}}} before")
+        return slots[-1]
+
+
 class _Parser:
     """One text in progress."""
 
@@ -50,9 +83,7 @@ class _Parser:
         self._at = 0
         self._token = self._tokens[0]
         self._definitions: dict[str, Template] = {}
-        self._names = ["$"]
-        """The variables that are known here; a variable's place in the frame is its place in this list."""
-        self._most_names = 1
+        self._scope = _Scope()
         self._depth = 0
         self._loops = 0
 
@@ -65,11 +96,11 @@ class _Parser:
 
     def _body(self, *, is_top: bool = False) -> Template:
         """A template, with variables of its own, up to its end."""
-        before = self._names, self._most_names, self._loops
-        self._names, self._most_names, self._loops = ["$"], 1, 0
+        before = self._scope, self._loops
+        self._scope, self._loops = _Scope(), 0
         steps, is_empty = self._steps(is_top=is_top)
-        template = Template(self._text, engine.in_order(steps), self._most_names, is_empty)
-        self._names, self._most_names, self._loops = before
+        template = Template(self._text, engine.in_order(steps), self._scope.most, is_empty)
+        self._scope, self._loops = before
         return template
 
     @contextmanager
@@ -79,12 +110,6 @@ class _Parser:
         self._depth += 1
         yield
         self._depth -= 1
-
-    @contextmanager
-    def _scope(self) -> Iterator[None]:
-        known = len(self._names)
-        yield
-        del self._names[known:]
 
     def _next(self) -> Token:
         token = self._token
@@ -123,7 +148,7 @@ class _Parser:
     def _step(self) -> Step:
         kind, at = self._token.kind, self._token.at
         if kind in ("if", "with", "range"):
-            with self._nested(), self._scope():
+            with self._nested(), self._scope.inner():
                 return self._loop() if kind == "range" else self._branch(kind)
         if kind in ("break", "continue"):
             return self._leave(kind, at)
@@ -212,7 +237,7 @@ class _Parser:
         return engine.looping(value, slots, body, other, at)
 
     def _inner(self) -> Step:
-        with self._scope():
+        with self._scope.inner():
             return engine.in_order(self._steps()[0])
 
     def _pipeline(self, end: str, *, most: int) -> tuple[Value, list[int]]:
@@ -226,7 +251,7 @@ class _Parser:
                 self._unexpected("a value")
             value = self._command(end, value)
         self._next()
-        slots = [self._declare(name.text) if declares else self._slot(name) for name in names]
+        slots = [self._scope.declare(name.text) if declares else self._scope.slot(name) for name in names]
         return engine.whole(value), slots
 
     def _targets(self, most: int) -> tuple[list[Token], bool]:
@@ -244,19 +269,6 @@ class _Parser:
                 break
         self._at, self._token = at, self._tokens[at]
         return [], False
-
-    def _declare(self, name: str) -> int:
-        self._names.append(name)
-        self._most_names = max(self._most_names, len(self._names))
-        return len(self._names) - 1
-
-    def _slot(self, name: Token) -> int:
-        for slot in range(len(self._names) - 1, -1, -1):
-            if self._names[slot] == name.text:
-                return slot
-        raise NotATemplate(
-            f"expected a variable, found {name.text[:100]!r} undefined", name.at, f"write {{{{ {name.text[:100]} := … }}}} before"
-        )
 
     def _command(self, end: str, piped: Value | None) -> Value:
         """A value, or a function with its arguments; ``piped`` is what comes in from the left."""
@@ -320,7 +332,7 @@ class _Parser:
             case "word":
                 return self._called(token, None, ())
             case "variable":
-                return engine.variable(self._slot(token))
+                return engine.variable(self._scope.slot(token))
             case "dot" | "field":
                 return engine.dot
             case "string" | "raw":

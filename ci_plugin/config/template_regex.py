@@ -19,6 +19,8 @@ REGEX = frozenset(
 _SPRIG = text_func_map()
 _LONGEST_PATTERN = 3000
 """Counted repetitions written out."""
+_LONGEST_TEXT = 1 << 18
+"""Letters; simple patterns find all matches before anybody looks at one, and each takes some hundred bytes."""
 _PATTERN_PART = re.compile(r"\\.|\[\^?\]?[^\]]*\]|\{[0-9]+,?[0-9]*\}|.", re.DOTALL)
 _DIGITS = re.compile(r"[0-9]+")
 
@@ -75,7 +77,12 @@ def call_regex(name: str, budget: Budget, arguments: list[object]) -> object:
     if name.endswith(("ReplaceAll", "ReplaceAllLiteral")):
         replacement = text_of(arguments[2])
         at_most((len(text) + 1) * len(replacement) + replacement.count("$") * len(text), f"`{name}`")
+    threads = _threads(pattern)
+    if threads == 1 and ("All" in name or name.endswith("Split")):
+        if len(text) > _LONGEST_TEXT:
+            raise Refused(f"expected at most {_LONGEST_TEXT >> 10} Ki letters for `{name}`, found more", "use a shorter text")
+        budget.charge(len(text))
     metered = _MeteredText(text)
-    metered.budget, metered.threads = budget, _threads(pattern)
+    metered.budget, metered.threads = budget, threads
     result = unwrap_function_result(_SPRIG[name](pattern, metered, *arguments[2:]))
     return charge_result(budget, name, text if result is metered else result)

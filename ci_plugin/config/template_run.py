@@ -10,6 +10,8 @@ from ci_plugin.config.template_values import MAX_DEPTH, MAX_OUTPUT, Budget, Refu
 
 _MOST_LINES = 10_000
 """A longer text is taken to be written where a function changed it."""
+_CALL = 3
+"""Steps that calling a template takes."""
 _LINE = 4
 """Steps that finding one line again takes."""
 
@@ -104,7 +106,7 @@ class Run:
             raise Refused(f"expected a template named {name[:200]!r}, found none", "define it, or commit .werf/<name>.tmpl")
         if self.depth >= MAX_DEPTH:
             raise Refused(f"expected at most {MAX_DEPTH} templates inside each other, found more", "does one include itself?")
-        self.budget.charge(template.variables >> 3)
+        self.budget.charge(_CALL + (template.variables >> 3))
         self.via, self.text, self.depth = (self.via, self.text, self.at), template.text, self.depth + 1
         template.step(Frame(self, dot, [dot] + [None] * (template.variables - 1)))
         self.via, self.text, self.at = self.via
