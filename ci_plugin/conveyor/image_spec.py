@@ -1,4 +1,4 @@
-"""imageSpec: what of it enters the stage signature."""
+"""imageSpec, the last stage of any image: what of it enters the stage signature."""
 
 from __future__ import annotations
 
@@ -6,7 +6,19 @@ from collections.abc import Iterator
 
 from ci_plugin.config.parts import ImageSpec
 from ci_plugin.conveyor.inputs import hidden, pairs, texts, visible
-from ci_plugin.conveyor.stage import Input
+from ci_plugin.conveyor.signature import stage_signature
+from ci_plugin.conveyor.stage import Input, Stage, WriteSpec
+from ci_plugin.values.platform import Platform
+
+STAGE_NAME = "imageSpec"
+
+
+def with_spec(stage: Stage, spec: ImageSpec | None, platform: Platform) -> tuple[Stage, ...]:
+    """The one stage of a Dockerfile image, and this one where there is something to write."""
+    if spec is None:
+        return (stage,)
+    inputs = tuple(sorted(spec_inputs(spec), key=lambda item: item.label))
+    return stage, Stage(STAGE_NAME, inputs, stage_signature(platform, STAGE_NAME, inputs, stage.signature), WriteSpec(spec))
 
 
 def spec_inputs(spec: ImageSpec) -> Iterator[Input]:

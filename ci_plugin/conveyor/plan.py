@@ -12,6 +12,7 @@ from ci_plugin.config.platforms import choose_platforms
 from ci_plugin.config.references import find_references
 from ci_plugin.conveyor.dockerfile import dockerfile_stage
 from ci_plugin.conveyor.git_files import RepositoryFiles
+from ci_plugin.conveyor.image_spec import with_spec
 from ci_plugin.conveyor.signature import index_signature
 from ci_plugin.conveyor.stage import SourceStage, Stage
 from ci_plugin.conveyor.stapel import stapel_stages
@@ -172,7 +173,7 @@ def make_plan(
 
     def _stages(image: Image, platform: Platform) -> tuple[Stage, ...]:
         if isinstance(image, DockerfileImage):
-            return (dockerfile_stage(image, platform, pins, files),)
+            return with_spec(dockerfile_stage(image, platform, pins, files), image.image_spec, platform)
         return stapel_stages(
             image,
             platform,

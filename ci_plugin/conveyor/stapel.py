@@ -9,6 +9,7 @@ from ci_plugin.config.parts import Healthcheck, ImageSource, Moment, Side
 from ci_plugin.conveyor.dependencies import STAGE_NAMES, Dependencies, SourceOf
 from ci_plugin.conveyor.external import open_reference
 from ci_plugin.conveyor.git_files import GitFiles, Repositories
+from ci_plugin.conveyor.image_spec import STAGE_NAME as SPEC_STAGE
 from ci_plugin.conveyor.image_spec import spec_inputs
 from ci_plugin.conveyor.inputs import hidden, pairs, texts, visible
 from ci_plugin.conveyor.signature import Conveyor
@@ -123,7 +124,7 @@ class _Line:
         if image.docker is not None and not image.is_artifact:
             self._conveyor.add("dockerInstructions", _docker_inputs(image.docker), WriteConfig(image.docker))
         if image.image_spec is not None:
-            self._conveyor.add("imageSpec", spec_inputs(image.image_spec), WriteSpec(image.image_spec))
+            self._conveyor.add(SPEC_STAGE, spec_inputs(image.image_spec), WriteSpec(image.image_spec))
 
 
 def _shell_inputs(shell: Shell, name: str, commands: tuple[str, ...]) -> Iterator[Input]:

@@ -62,8 +62,6 @@ def _common(image: Image) -> Iterator[tuple[str, Location]]:
     yield from (("dependencies", item.location) for item in image.dependencies)
     yield from (("secrets", item.location) for item in image.secrets)
     yield from _one("network", image.network)
-    if image.image_spec:
-        yield "imageSpec", image.image_spec.location
 
 
 def _one(name: str, placed: Placed[object] | None) -> Iterator[tuple[str, Location]]:

@@ -109,7 +109,7 @@ DOCKERFILE_FATES: Mapping[str, Fate] = {
     "platforms": (MOVES, (ARM64,)),
     "dependencies": (REFUSED, (Dependency("lib", AT),)),
     "secrets": (REFUSED, (Secret("a", SecretValue(env="A"), AT),)),
-    "image_spec": (REFUSED, ImageSpec(AT)),
+    "image_spec": (MOVES, ImageSpec(AT)),
     "network": (REFUSED, Placed("host", AT)),
     "ssh": (REFUSED, Placed("default", AT)),
     "add_host": (REFUSED, Placed(("a:1",), AT)),
