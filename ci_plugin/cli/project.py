@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from ci_plugin.cli.unbuilt import describe_unbuilt
 from ci_plugin.cli.uncommitted import find_uncommitted
 from ci_plugin.cli.wiring import ScopedSession, Session
 from ci_plugin.config.context import find_dockerignore
-from ci_plugin.config.model import Configuration, DockerfileImage
+from ci_plugin.config.model import Configuration, DockerfileImage, Image
 from ci_plugin.config.platforms import choose_platforms
 from ci_plugin.config.settings import SETTINGS_FILE
 from ci_plugin.config.source import Source
@@ -110,6 +110,18 @@ class ProjectSession(ScopedSession):
         Raises ConfigError.
         """
         refuse_unbuilt(self.configuration.with_dependencies(names))
+
+    def tell_remotes(self, images: Iterable[Image]) -> None:
+        """One line for everything these images take by ADD from the web or from git that nothing holds."""
+        from ci_plugin.config.references import find_remotes
+
+        for image in images:
+            remotes = dict.fromkeys(
+                remote for platform in choose_platforms(image, self.platforms) for remote in find_remotes(image, self.source, platform)
+            )
+            for remote in remotes:
+                if not remote.is_held:
+                    self.console.event(f"{image.name}: {remote}")
 
     def tell_unbuilt(self) -> None:
         """One warning for every directive of the configuration that is read and not built, with the way out."""

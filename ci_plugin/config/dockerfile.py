@@ -106,8 +106,8 @@ class Dockerfile:
         return content.context_use(self._reach(target, build_args))
 
     def remote_sources(self, target: str | None = None, build_args: Mapping[str, str] | None = None) -> tuple[RemoteSource, ...]:
-        """What ADD takes from the web or from git: nothing a pin can hold. Raises ConfigError where a reference cannot be told."""
-        return content.remote_sources(self._reach(target, build_args))
+        """What ADD takes from the web or from git: nothing a pin can hold. Raises ConfigError for two flags of one name."""
+        return content.remote_sources(Reach.of(self.parts, target, build_args or {}))
 
     @property
     def arg_names(self) -> frozenset[str]:

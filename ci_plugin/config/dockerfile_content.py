@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ci_plugin.config.dockerfile_args import PLATFORM_ARGS, arg_pairs
-from ci_plugin.config.dockerfile_expand import NotKnown, expand
+from ci_plugin.config.dockerfile_expand import Lookup, NotKnown, expand
 from ci_plugin.config.dockerfile_mounts import mount_from, mounts
 from ci_plugin.config.dockerfile_remote import RemoteSource, find_remote
 from ci_plugin.config.dockerfile_scan import Instruction, Word, find_json_list, heredoc_openings, split_quoted
@@ -78,7 +78,7 @@ def remote_sources(reach: Reach) -> tuple[RemoteSource, ...]:
     for step, values in _with_values(reach):
         if step.name == "ADD":
             for source in _sources(step):
-                text = _try_expand(source, values, reach.parts.scan.escape)
+                text = _try_expand(source, values.likely, reach.parts.scan.escape)
                 checksum = step.find_flag("checksum")
                 found.append(find_remote(source if text is None else text, checksum.text if checksum else "", step.location))
     return tuple(source for source in found if source is not None)
@@ -121,6 +121,10 @@ class _Values:
         if self.is_open:
             raise NotKnown(name, f"the ENV of the base image may set {name}")
         return self.args.get(name)
+
+    def likely(self, name: str) -> str | None:
+        """The same where the base image sets no such variable: for what is told, never for what is built."""
+        return self.env[name] if name in self.env else self.args.get(name)
 
 
 def _line(instruction: Instruction, reach: Reach, numbers: Mapping[int, int]) -> str:
@@ -176,13 +180,13 @@ def _with_values(reach: Reach) -> Iterator[tuple[Instruction, _Values]]:
 def _apply(instruction: Instruction, values: _Values, reach: Reach) -> None:
     escape = reach.parts.scan.escape
     if instruction.name == "ENV":
-        values.env |= {name: _try_expand(text, values, escape) for name, text in _env_pairs(instruction, escape)}
+        values.env |= {name: _try_expand(text, values.get, escape) for name, text in _env_pairs(instruction, escape)}
     if instruction.name == "ARG":
         defaults = dict(arg_pairs(instruction, escape))
         declared = dict(_declared(instruction, reach))
         for name, default in defaults.items():
             text = declared.get(name)
-            value = text if text is None or name in reach.build_args else _try_expand(text, values, escape)
+            value = text if text is None or name in reach.build_args else _try_expand(text, values.get, escape)
             if name in PLATFORM_ARGS and (value is None or default not in (None, value)):
                 values.env[name] = None  # what the builder sets, or the file's default over it: not ours to tell
             elif value is not None:
@@ -197,9 +201,9 @@ def _env_pairs(instruction: Instruction, escape: str) -> list[tuple[str, str]]:
     return [(name, value) for name, _, value in (word.partition("=") for word in words)]
 
 
-def _try_expand(text: str, values: _Values, escape: str) -> str | None:
+def _try_expand(text: str, lookup: Lookup, escape: str) -> str | None:
     try:
-        return expand(text, values.get, escape)
+        return expand(text, lookup, escape)
     except NotKnown:
         return None
 

@@ -41,6 +41,10 @@ class RemoteSource:
         """What holds it."""
         return "write ADD --checksum=sha256:<64 hex>" if self.kind == "url" else "write the commit: …#<40 hex>"
 
+    def __str__(self) -> str:
+        held = "its content is held" if self.is_held else f"{self.reason}, and no pin holds it: {self.hint}"
+        return f"ADD {self.spelling} ({self.location}): {held}"
+
 
 def find_remote(source: str, checksum: str = "", location: Location = _NOWHERE) -> RemoteSource | None:
     """The remote source a text names, or None for a path of the context."""

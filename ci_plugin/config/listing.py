@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ci_plugin.config.model import ArchiveBase, Configuration, DockerfileImage, ExternalBase, Image, ImageBase
-from ci_plugin.config.references import find_references
+from ci_plugin.config.references import find_references, find_remotes
 from ci_plugin.config.source import CommittedFiles
 from ci_plugin.errors import Location
 from ci_plugin.values.platform import Platform
+
+if TYPE_CHECKING:
+    from ci_plugin.config.dockerfile_remote import RemoteSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class ListedImage:
     base: str
     references: tuple[ListedReference, ...]
     unresolved: tuple[ListedOperand, ...]
+    remotes: tuple[RemoteSource, ...]
+    """What ADD takes from the web or from git; not a reference, and nothing a pin can hold."""
 
 
 def list_images(
@@ -52,13 +58,15 @@ def list_images(
 def _list_image(image: Image, source: CommittedFiles, platforms: Iterable[Platform]) -> ListedImage:
     references: dict[ListedReference, None] = {}
     unresolved: dict[ListedOperand, None] = {}
+    remotes: dict[RemoteSource, None] = {}
     for platform in platforms:
         found, missing = find_references(image, source, platform)
         for use in found:
             references[ListedReference(str(use.reference), use.reference.spelling or str(use.reference), use.location, use.kind)] = None
         for operand in missing:
             unresolved[ListedOperand(operand.spelling, operand.reason, operand.location or image.location)] = None
-    return ListedImage(image, kind_of(image), _base(image), tuple(references), tuple(unresolved))
+        remotes |= dict.fromkeys(find_remotes(image, source, platform))
+    return ListedImage(image, kind_of(image), _base(image), tuple(references), tuple(unresolved), tuple(remotes))
 
 
 def kind_of(image: Image) -> str:

@@ -111,7 +111,7 @@ def _new_name(source: Source, file: str) -> str:
 
 
 def project_name(text: str) -> str:
-    """What a repository or directory is called, as werf takes it for ``project``: lower-case letters, digits and single dashes, at most 50."""
+    """What a repository is called, as werf takes it for ``project``: lower-case letters, digits and single dashes, at most 50."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:50].strip("-") or "app"
 
 

@@ -17,6 +17,7 @@ from ci_plugin.values.reference import Reference
 
 if TYPE_CHECKING:
     from ci_plugin.config.dockerfile import Dockerfile
+    from ci_plugin.config.dockerfile_remote import RemoteSource
     from ci_plugin.config.dockerfile_stages import DockerfileReference, Unresolved
 
 
@@ -108,6 +109,13 @@ def find_references(
         tuple(uses),
         tuple(UnresolvedReference(item.spelling, item.reason, image.name, item.location, item.error) for item in unresolved),
     )
+
+
+def find_remotes(image: Image, source: CommittedFiles, platform: Platform = DEFAULT_PLATFORM) -> tuple[RemoteSource, ...]:
+    """What a Dockerfile image takes by ADD from the web or from git; no pin can hold it. Raises ConfigError for a broken Dockerfile."""
+    if not isinstance(image, DockerfileImage):
+        return ()
+    return load_dockerfile(image, source).remote_sources(image.target, dockerfile_args(image, platform))
 
 
 def _stapel_references(image: StapelImage, platform: Platform) -> Iterator[ConfigReference]:

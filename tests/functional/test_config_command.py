@@ -67,6 +67,42 @@ DOCKERFILE = (
 )
 
 
+class TestRemotes:
+    TEXT = (
+        "FROM BASE\nADD https://user:pass@example.com/a.tgz /a\nADD --checksum=sha256:" + "a" * 64 + " https://example.com/b /b\n"
+        "ARG REPO=https://example.com/r.git\nADD ${REPO}#v1 /r\nADD git@example.com:x/y.git#" + "b" * 40 + " /y\nADD local /l\n"
+    )
+
+    @pytest.fixture
+    def job(self, project: Project) -> Job:
+        project.write("Dockerfile", self.TEXT.replace("FROM BASE", f"FROM {project.base}"))
+        project.write("local", "l")
+        project.commit()
+        return project.pipeline().job()
+
+    def test_the_list_names_each_with_its_place_and_whether_something_holds_it(self, job: Job) -> None:
+        (image,) = json.loads(job.must("config", "list", "--format", "json").out)["images"].values()
+        assert [(item["kind"], item["spelling"], item["held"], item["line"]) for item in image["remotes"]] == [
+            ("url", "https://example.com/a.tgz", False, 2),
+            ("url", "https://example.com/b", True, 3),
+            ("git", "https://example.com/r.git#v1", False, 5),
+            ("git", f"git@example.com:x/y.git#{'b' * 40}", True, 6),
+        ]
+        ran = job.must("config", "list")
+        assert "add-url" in ran.out
+        assert "add-git" in ran.out
+        way_out = "a download may change at any time, and no pin holds it: write ADD --checksum=sha256:<64 hex>"
+        assert f"ADD https://example.com/a.tgz (Dockerfile:2:1): {way_out}" in ran.err
+        assert "ADD https://example.com/b (Dockerfile:3:1): its content is held" in ran.err
+        assert "user:pass" not in ran.text
+
+    def test_pin_and_plan_name_those_that_nothing_holds(self, job: Job) -> None:
+        for command in ("pin", "plan"):
+            told = job.must(command).err
+            assert "ADD https://example.com/a.tgz (Dockerfile:2:1)" in told
+            assert "https://example.com/b" not in told
+
+
 class TestDappfile:
     def test_an_unset_variable_is_the_empty_text_as_it_was_to_dapp(self, project: Project) -> None:
         project.write("dappfile.yml", 'dimg: app\nfrom: alpine{{ env "SUFFIX" }}\nfromCacheVersion: "{{ env "V" "1" }}"\n')
@@ -143,8 +179,9 @@ class TestList:
                 {"reference": "docker.io/library/golang:latest", "spelling": "golang", "file": "werf.yaml", "line": 5, "kind": "from"}
             ],
             "unresolved": [],
+            "remotes": [],
         }
-        assert images["app"] == {"kind": "stapel", "references": [], "unresolved": []}
+        assert images["app"] == {"kind": "stapel", "references": [], "unresolved": [], "remotes": []}
         web = images["web"]
         assert (web["kind"], {use["file"] for use in web["references"]}) == ("dockerfile", {"web/Dockerfile"})
         assert [(use["kind"], use["spelling"], use["line"]) for use in web["references"]] == [

@@ -53,6 +53,8 @@ def list_(session: Session, project: ProjectOptions, format_: str) -> int:
         for operand in listed.unresolved:
             run.console.warning(f"{listed.image.name}: {operand.spelling} ({operand.location}) cannot be told: {operand.reason}")
         if format_ == "table":
+            for remote in listed.remotes:
+                run.console.event(f"{listed.image.name}: {remote}")
             run.console.event(describe_base(listed.image))
     run.tell_unbuilt()
     return 0
@@ -140,6 +142,7 @@ def _as_table(images: Sequence[ListedImage], width: int | None) -> str:
         facts = (listed.image.name, listed.kind, listed.base)
         uses = [(use.kind, use.reference, str(use.location)) for use in listed.references]
         uses += [("unresolved", operand.spelling, str(operand.location)) for operand in listed.unresolved]
+        uses += [(f"add-{remote.kind}", remote.spelling, str(remote.location)) for remote in listed.remotes]
         rows += [(*facts, *use) for use in uses or [("", "", str(listed.image.location))]]
     return format_table(("IMAGE", "KIND", "BASE", "USE", "REFERENCE", "WHERE"), rows, width)
 
@@ -166,6 +169,16 @@ def _as_json(images: Sequence[ListedImage]) -> str:
                     "line": operand.location.line,
                 }
                 for operand in listed.unresolved
+            ],
+            "remotes": [
+                {
+                    "kind": remote.kind,
+                    "spelling": remote.spelling,
+                    "held": remote.is_held,
+                    "file": remote.location.file,
+                    "line": remote.location.line,
+                }
+                for remote in listed.remotes
             ],
         }
         for listed in images

@@ -43,6 +43,7 @@ def command(
     run.console.result(format_table(("REFERENCE", "DIGEST", "PLATFORMS"), rows, run.console.width))
     for image in run.configuration:
         run.console.event(describe_base(image))
+    run.tell_remotes(run.configuration)
     run.tell_unbuilt()
     run.console.event(f"pin file {run.workspace.pins_path}, checksum {pin_checksum(pins)}")
     if env_file:

@@ -31,8 +31,10 @@ def command(session: Session, scope: ScopeOptions, project: ProjectOptions, imag
     states = image_states(plan, storage)
     run.console.result(_as_json(plan, states) if format_ == "json" else _as_table(plan, states, run.console.width))
     if format_ == "table":
-        for image in {planned.name: planned.image for planned in plan}.values():
+        images_of_plan = {planned.name: planned.image for planned in plan}.values()
+        for image in images_of_plan:
             run.console.event(describe_base(image))
+        run.tell_remotes(images_of_plan)
     return 0
 
 

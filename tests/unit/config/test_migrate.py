@@ -128,7 +128,7 @@ class TestText:
         assert migration.texts[".werf/a/base.tmpl"] == old.replace("fromDimg:", "from:")
         assert migration.moved == (".dappfiles/a/base.tmpl", ".dappfiles/plain.tmpl")
         assert ".dappfiles/plain.tmpl: is .werf/plain.tmpl: templates are read from .werf/ now" in remarks(migration, "edited")
-        new = {path: text for path, text in files.items() if not path.startswith((".dappfiles/", "dappfile"))} | migration.texts
+        new = {path: text for path, text in files.items() if not path.startswith((".dappfiles/", "dappfile"))} | dict(migration.texts)
         assert meaning(load_configuration(source(new), PROJECT)) == meaning(load_configuration(source(files), PROJECT))
 
     @pytest.mark.parametrize(
