@@ -15,13 +15,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
+from ci_plugin.config.git_references import git_key
 from ci_plugin.config.parts import GitRemote
 from ci_plugin.conveyor.git_files import RepositoryFiles
-from ci_plugin.errors import InputError, Location
+from ci_plugin.errors import Bug, InputError, Location
 from ci_plugin.pins.pin_set import PinSet
 from ci_plugin.ports import SourceTree
 from ci_plugin.values.digest import Digest
+from ci_plugin.values.image_listing import OWN
 from ci_plugin.values.submodules import SUBMODULE
 from ci_plugin.values.tree import ContextFile, Listing, TreeEntry
 
@@ -30,13 +33,25 @@ _MOST_LINKS = 8
 _NEVER_ADDED = frozenset({".git", ".stagepin"})
 
 
+class Repositories(Protocol):
+    """Other repositories, fetched; ``git.remote.RemoteRepositories`` has them."""
+
+    def tree(self, remote: GitRemote, ref: str, commit: str, where: Location) -> SourceTree:
+        """The files of that commit, which the pin found under ``ref``."""
+        ...
+
+
 class DirectoryFiles:
     """Implements ``conveyor.plan.ProjectFiles`` for a project directory."""
 
-    def __init__(self, tree: SourceTree, directory: Path, diff_id: Callable[[Path], Digest]) -> None:
+    def __init__(
+        self, tree: SourceTree, directory: Path, diff_id: Callable[[Path], Digest], repositories: Callable[[], Repositories] | None = None
+    ) -> None:
         self._tree = tree
         self._directory = directory
         self._diff_id = diff_id
+        self._repositories = repositories
+        self._others: dict[str, SourceTree] = {}
 
     def find_file(self, path: str) -> bytes | None:
         """A committed file's bytes, or None."""
@@ -65,8 +80,22 @@ class DirectoryFiles:
             raise InputError(message, hint="check the path and who may read it", where=Location(path)) from None
 
     def remote(self, remote: GitRemote, pins: PinSet, where: Location) -> RepositoryFiles:
-        """The files of another repository at its pinned commit."""
-        raise InputError(f"expected a repository that is fetched, found {remote.address} of {pins.scope}", where=where)
+        """The files of another repository at its pinned commit, which are fetched where they are not here yet.
+
+        Raises InputError where it was not pinned, Gone where it has the commit no more.
+        """
+        url, ref = git_key(remote, where)
+        pin = pins.get_git(url, ref, where)
+        key = f"{url}@{pin.commit}"
+        if key not in self._others:
+            if self._repositories is None:
+                raise Bug(f"expected somebody who fetches other repositories, found nobody for {url}")
+            self._others[key] = self._repositories().tree(remote, ref, pin.commit, where)
+        return RepositoryFiles(key, self._others[key].listing())
+
+    def source(self, key: str) -> SourceTree:
+        """The repository of that key, as ``remote`` gave it, or ``OWN``: where the bytes of mapped files are read."""
+        return self._tree if key == OWN else self._others[key]
 
     def _read(self, place: Path) -> Iterator[ContextFile]:
         path = place.relative_to(self._directory).as_posix()

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ci_plugin.forge.access import ForgeAccess
     from ci_plugin.forge.remote import RemoteAddress
     from ci_plugin.git import GitTree
+    from ci_plugin.git.remote import RemoteRepositories
     from ci_plugin.ports import Clock, CredentialSource, Engine, PinStore, Registry, StagesStorage
     from ci_plugin.project_files import DirectoryFiles
 
@@ -327,6 +328,17 @@ class ScopedSession(Session):
                 hint="take the pins from the stages storage: --store stages-storage --repo REPOSITORY",
             )
         return remote_access(self.environ, remote, FORGE_OF.get(self.store_name, ""))
+
+    @cached_property
+    def repositories(self) -> RemoteRepositories:
+        """Other git repositories, whose commits are fetched into the workspace."""
+        from ci_plugin.git.login import Logins
+        from ci_plugin.git.remote import RemoteRepositories
+        from ci_plugin.retry import RetryPolicy
+
+        logins = Logins(self.environ, self.directory, self.redactor.add)
+        retry = RetryPolicy(self.clock.sleep, deadline=TRANSFER_SECONDS, tell=self.tell_retry)
+        return RemoteRepositories(lambda: self.workspace.open_directory("git"), logins, self.environ, retry)
 
     @property
     def store_name(self) -> str:

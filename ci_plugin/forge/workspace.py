@@ -57,6 +57,12 @@ class Workspace:
         self._prepare(self.directory)
         write_whole(self.record_path, data)
 
+    def open_directory(self, name: str) -> Path:
+        """A directory of ours below ``.stagepin/``, made where there is none. Raises InputError, DocumentError for what is no directory."""
+        self._prepare(self.directory)
+        self._prepare(self.directory / name)
+        return self.directory / name
+
     def start_log(self, image: str, stage: str) -> Path:
         """An empty job log to append to, ``IMAGE-STAGE.log``. Raises InputError."""
         self._prepare(self.directory)

@@ -23,10 +23,10 @@ _OPTIONS = (
 class Git:
     """Runs git on one repository: where ``git_dir`` is None the one git finds from ``directory``, else exactly that one."""
 
-    def __init__(self, directory: Path, environ: Mapping[str, str], git_dir: Path | None = None) -> None:
+    def __init__(self, directory: Path, environ: Mapping[str, str], git_dir: Path | None = None, *, is_bare: bool = False) -> None:
         self.directory = directory
         self._environ = environ
-        place = [] if git_dir is None else [f"--git-dir={git_dir}", f"--work-tree={directory}"]
+        place = [] if git_dir is None else [f"--git-dir={git_dir}", *([] if is_bare else [f"--work-tree={directory}"])]
         self._command = ["git", "--no-pager", "-C", str(directory), *place, *_OPTIONS]
         kept = {name: value for name, value in environ.items() if not name.startswith(("GIT_", "LC_", "LANG"))}
         self.environment = kept | {

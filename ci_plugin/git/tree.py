@@ -27,6 +27,7 @@ from ci_plugin.values.tree import Listing, TreeEntry
 
 _LINK = "120000"
 _MOST_LINKS = 8
+_REPAIR = "clone without --filter, or repair the clone with: git fetch --refetch"
 _REFUSALS = {
     "dubious ownership": "git config --global --add safe.directory {directory}",
     "unsafe repository": "git config --global --add safe.directory {directory}",
@@ -69,11 +70,12 @@ def _open_step_by_step(git: Git, directory: Path) -> GitTree:
 class CommitTree:
     """One commit of one repository, and of the submodules this checkout has; implements ``ports.SourceTree``."""
 
-    def __init__(self, git: Git, commit: str, prefix: str = "", directory: Path | None = None) -> None:
+    def __init__(self, git: Git, commit: str, prefix: str = "", directory: Path | None = None, hint: str = _REPAIR) -> None:
         self._git = git
         self._prefix = prefix
         self._commit = commit
         self._checkout = directory
+        self._hint = hint
 
     @property
     def commit(self) -> str:
@@ -117,7 +119,7 @@ class CommitTree:
                 if data is None:
                     raise InputError(
                         f"expected {entry.path!r} in the git repository, found its blob {entry.blob} missing",
-                        hint="clone without --filter, or repair the clone with: git fetch --refetch",
+                        hint=self._hint,
                         where=Location(entry.path),
                     )
                 yield entry, data

@@ -8,7 +8,8 @@ Rules, all pure; callers bring the time:
 4. A ``local`` set is adopted for 24 hours. Age matters nowhere else unless a limit was given; where it matters, a set from the future
    (more than 5 minutes: clocks differ) has no age and is refused.
 5. The set of a fork's code is adopted by jobs of that fork alone.
-6. A reference that enters no signature may be unresolved (digest None, with a reason); it stops only what must be built on it.
+6. A branch or tag of another git repository is a reference too, and means one commit; a commit that is named is written down as it is.
+7. A reference that enters no signature may be unresolved (digest None, with a reason); it stops only what must be built on it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from ci_plugin.errors import AnswerIsNo, DocumentError, InputError, Location
+from ci_plugin.pins.git_pin import GitPin
+from ci_plugin.pins.origin import Origin as Origin
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.duration import format_duration
 from ci_plugin.values.pipeline import PipelineId, Scope, ScopeKey
@@ -29,16 +32,6 @@ LOCAL_LIFETIME = timedelta(hours=24)
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """By how much two machines' clocks may differ."""
 ORIGIN_KINDS = ("from", "copy-from", "mount-from", "syntax", "import")
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a reference stands: ``kind`` is one of ``ORIGIN_KINDS``; ``line`` counts from 1 or is None."""
-
-    kind: str
-    image: str
-    file: str
-    line: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +83,7 @@ class Pin:
 
 @dataclass(frozen=True, slots=True)
 class PinSet:
-    """All pins of one scope, sorted by reference; ``images`` names the images they were made for.
+    """All pins of one scope, sorted by reference; ``images`` names the images they were made for, ``git`` pins other git repositories.
 
     ``keep``: the repository that holds a copy of every pinned base, None where nobody asked for copies. ``fork``: the project whose code
     the pin job ran, where that is a fork's; empty for the project's own.
@@ -105,26 +98,36 @@ class PinSet:
     pins: tuple[Pin, ...]
     keep: Repository | None = None
     fork: str = ""
+    git: tuple[GitPin, ...] = ()
     _by_reference: dict[Reference, Pin] = field(init=False, repr=False, compare=False)
+    _git_by_key: dict[tuple[str, str], GitPin] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_by_reference", {pin.reference: pin for pin in self.pins})
+        object.__setattr__(self, "_git_by_key", {(pin.url, pin.ref): pin for pin in self.git})
 
     def get(self, reference: Reference, where: Location | None = None) -> Pin:
         """The pin of a reference. Raises InputError: a reference that was not pinned is never resolved here."""
         pin = self._by_reference.get(reference)
         if pin is None:
-            raise InputError(
-                f"expected {reference} among the {len(self.pins)} pins of {self.scope}, found it missing",
-                hint="pin and build must read the same configuration, commit and options; compare the two jobs, then pin in a new scope",
-                where=where,
-            )
+            raise self._missing(str(reference), len(self.pins), where)
+        return pin
+
+    def get_git(self, url: str, ref: str, where: Location | None = None) -> GitPin:
+        """The pin of another repository's branch, tag or commit. Raises InputError where it was not pinned."""
+        pin = self._git_by_key.get((url, ref))
+        if pin is None:
+            raise self._missing(f"{url} {ref}", len(self.git), where)
         return pin
 
     def covers(self, reference: Reference, platform: Platform | None) -> bool:
         """Whether the set has this reference, for this platform (None: any)."""
         pin = self._by_reference.get(reference)
         return pin is not None and (pin.digest is None or platform is None or any(known.serves(platform) for known in pin.platforms))
+
+    def covers_git(self, url: str, ref: str) -> bool:
+        """Whether the set has this branch, tag or commit of another repository."""
+        return (url, ref) in self._git_by_key
 
     def check_ours(
         self, key: ScopeKey, commit: str | None, *, by_name: bool, where: Location, way_out: str = "run `stagepin fetch`"
@@ -165,6 +168,13 @@ class PinSet:
         raise AnswerIsNo(
             f"expected the pins of {self.scope} to be at most {format_duration(limit)} old, found them {found} ({created})",
             hint=f"{way_out}; --max-age and `maxAge` in .stagepin.yaml set the limit",
+            where=where,
+        )
+
+    def _missing(self, name: str, count: int, where: Location | None) -> InputError:
+        return InputError(
+            f"expected {name} among the {count} pins of {self.scope}, found it missing",
+            hint="pin and build must read the same configuration, commit and options; compare the two jobs, then pin in a new scope",
             where=where,
         )
 
