@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ci_plugin.config.context import Dockerignore, find_dockerignore, parse_dockerignore
@@ -196,7 +196,9 @@ def dockerfile_args(image: DockerfileImage, platform: Platform) -> Mapping[str, 
 def platform_args(build_args: Mapping[str, str], platform: Platform) -> Mapping[str, str]:
     """These build arguments over what the builder sets by itself for this target platform.
 
-    BUILDPLATFORM and its parts are the engine's own, unknown here: a FROM that names its image by them cannot be told.
+    BUILDPLATFORM and its parts are the engine's own, unknown here: a FROM that names its image by them cannot be told. Variants are as
+    BuildKit has them (containerd's ``platforms.Normalize``): ``linux/arm`` is v7 and says so, ``linux/arm64`` is v8 and does not.
     """
-    automatic = {"PLATFORM": str(platform), "OS": platform.os, "ARCH": platform.architecture, "VARIANT": platform.variant}
+    full = replace(platform, variant="v7") if (platform.architecture, platform.variant) == ("arm", "") else platform
+    automatic = {"PLATFORM": str(full), "OS": full.os, "OSVERSION": "", "ARCH": full.architecture, "VARIANT": full.variant}
     return {**{f"TARGET{part}": value for part, value in automatic.items()}, **build_args}

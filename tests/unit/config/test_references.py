@@ -6,7 +6,7 @@ import pytest
 
 from ci_plugin.config.load import load_configuration
 from ci_plugin.config.model import Image
-from ci_plugin.config.references import find_references, list_references
+from ci_plugin.config.references import find_references, list_references, platform_args
 from ci_plugin.errors import ConfigError
 from ci_plugin.values.platform import DEFAULT_PLATFORM, Platform, parse_platform
 from tests.unit.config.sources import META, source
@@ -49,3 +49,27 @@ def test_what_cannot_be_told_stops_a_pin_and_is_listed_for_people() -> None:
         list_references(configuration, files, default)
     ((), (unresolved,)) = find_references(configuration.images[0], files)
     assert (unresolved.spelling, unresolved.image, str(unresolved.location)) == ("debian:$V", "p", "Dockerfile:1:6")
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("linux/amd64", "linux/amd64 linux amd64  "),
+        ("linux/arm", "linux/arm/v7 linux arm v7 "),
+        ("linux/arm/v7", "linux/arm/v7 linux arm v7 "),
+        ("linux/arm/v6", "linux/arm/v6 linux arm v6 "),
+        ("linux/arm64", "linux/arm64 linux arm64  "),
+        ("linux/arm64/v8", "linux/arm64 linux arm64  "),
+    ],
+)
+def test_a_dockerfile_is_told_the_platform_as_the_builder_tells_it(asked: str, told: str) -> None:
+    args = platform_args({}, parse_platform(asked))
+    assert " ".join(args[f"TARGET{part}"] for part in ("PLATFORM", "OS", "ARCH", "VARIANT", "OSVERSION")) == told
+
+
+def test_a_base_may_be_named_by_every_part_of_the_platform() -> None:
+    text = "FROM --platform=$TARGETPLATFORM a:$TARGETOS$TARGETOSVERSION-$TARGETARCH$TARGETVARIANT\n"
+    files = source({"Dockerfile": text})
+    (image,) = load_configuration(files, "p")
+    ((use,), ()) = find_references(image, files, parse_platform("linux/arm"))
+    assert (str(use.reference), str(use.platform)) == ("docker.io/library/a:linux-armv7", "linux/arm")
