@@ -14,7 +14,7 @@ from ci_plugin.records.build_record import BuildRecord, BuiltBy
 from ci_plugin.records.record_file import record_checksum
 from ci_plugin.reports.images import record_rows
 from ci_plugin.reports.tables import format_table
-from ci_plugin.services.building import BuiltImage, Workshop, build_image
+from ci_plugin.services.building import BuiltImage, BuiltImages, Workshop, build_image
 from ci_plugin.services.election import Election
 from ci_plugin.services.finishing import FinishedImage
 from ci_plugin.services.keeping import places_of
@@ -50,18 +50,19 @@ class Build:
 
     def run(self, jobs: int) -> int:
         """Build over the graph; of several failures the smallest exit code counts: what fails for good before what a retry may heal."""
-        election = Election(self._session.storage, self._session.clock, self._session.settings.settle_seconds)
+        seconds = self._session.settings.settle_seconds
+        election = Election(self._session.storage, self._session.clock, seconds, stalled=self._tell_stalled)
         workshop = self._workshop(election)
-        built: dict[str, BuiltImage] = {}
+        built = BuiltImages()
 
         plan, session = self._plan, self._session
         planned_as = {planned.title: planned for planned in plan}
         needs = {title: [plan.get(name, planned.platform).title for name in planned.needs] for title, planned in planned_as.items()}
 
         def work(title: str) -> BuiltImage:
-            parents = {name: built[need] for name, need in zip(planned_as[title].needs, needs[title], strict=True)}
-            built[title] = build_image(planned_as[title], parents, workshop)
-            return built[title]
+            image = build_image(planned_as[title], built, workshop)
+            built.put(image)
+            return image
 
         with self._session.console.section("stagepin-build", f"build {', '.join(needs)}"):
             try:
@@ -71,7 +72,9 @@ class Build:
                 raise
         if outcome.failed:
             return self._fail(outcome)
-        adopted = {title: settled(built[title], election.settle(planned_as[title].signature, built[title].stored)) for title in planned_as}
+        images = {title: built.get(planned.name, planned.platform) for title, planned in planned_as.items()}
+        stored = election.adopt({image.planned.signature: image.stored for image in images.values()})
+        adopted = {title: settled(image, stored[image.planned.signature]) for title, image in images.items()}
         return self._record(finish_all(plan, adopted, session.storage))
 
     def _workshop(self, election: Election) -> Workshop:
@@ -89,6 +92,15 @@ class Build:
             copy_used=lambda pinned, copy: session.console.event(
                 f"base {pinned} is gone from its registry; taken from the copy in {copy.repository}"
             ),
+        )
+
+    def _tell_stalled(self, signature: str, seconds: float) -> None:
+        """Who wrote later than everybody else waits may have overwritten what others have recorded; nobody else can know."""
+        session = self._session
+        session.console.warning(
+            f"it took {seconds:.1f} s to name the stage {signature}, longer than an election waits ({session.settings.settle_seconds:g} s): "
+            "a job that built it meanwhile may have recorded another digest of it; both stay pullable and both verify "
+            f"(`settle: {min(60, round(2 * seconds + 1))}` in .stagepin.yaml waits longer)"
         )
 
     def _places(self, pinned: Reference) -> tuple[Reference, ...]:

@@ -58,8 +58,18 @@ class StageRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class DependencyValue:
+    """A fact about another image that was handed to a build: its ``type`` (``ImageID`` …), the variable or build argument, the value."""
+
+    image: str
+    type: str
+    target: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
 class PlatformRecord:
-    """An image for one platform."""
+    """An image for one platform; ``dependencies`` are the values its build was really given."""
 
     signature: str
     digest: Digest | None
@@ -67,6 +77,7 @@ class PlatformRecord:
     built_by: BuiltBy
     base: BaseRecord
     stages: tuple[StageRecord, ...]
+    dependencies: tuple[DependencyValue, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import re
 
-from ci_plugin.records.build_record import BaseRecord, BaseState, BuildRecord, BuiltBy, ImageRecord, PlatformRecord, StageRecord
+from ci_plugin.records.build_record import (
+    BaseRecord,
+    BaseState,
+    BuildRecord,
+    BuiltBy,
+    DependencyValue,
+    ImageRecord,
+    PlatformRecord,
+    StageRecord,
+)
 from ci_plugin.values.digest import Digest, ImageId
 from ci_plugin.values.document import Node, checksum_of, open_sealed, parse_pipeline, pipeline_body, seal
 from ci_plugin.values.pipeline import Scope, parse_commit
@@ -90,6 +99,11 @@ def _platform_body(record: PlatformRecord) -> dict[str, object]:
             "diffIds": [str(item) for item in base.diff_ids],
         },
         "stages": [_stage_body(stage) for stage in record.stages],
+        **(
+            {"dependencies": [[item.image, item.type, item.target, item.value] for item in record.dependencies]}
+            if record.dependencies
+            else {}
+        ),
     }
 
 
@@ -125,7 +139,7 @@ def _parse_image(node: Node) -> ImageRecord:
 
 
 def _parse_platform(node: Node) -> PlatformRecord:
-    node.only("signature", "digest", "imageId", "builtBy", "base", "stages")
+    node.only("signature", "digest", "imageId", "builtBy", "base", "stages", "dependencies")
     node["builtBy"].only("scope", "commit")
     base = node["base"].only("reference", "digest", "state", "diffIds")
     return PlatformRecord(
@@ -140,7 +154,25 @@ def _parse_platform(node: Node) -> PlatformRecord:
             diff_ids=tuple(item.parse(Digest) for item in base["diffIds"].items()),
         ),
         stages=tuple(_parse_stage(item) for item in node["stages"].items()),
+        dependencies=_parse_dependencies(node),
     )
+
+
+def _parse_dependencies(node: Node) -> tuple[DependencyValue, ...]:
+    """Absent where the image was told nothing of others, so that such a record is byte for byte what it was before there was the key."""
+    if "dependencies" not in node.members():
+        return ()
+    items = node["dependencies"].items()
+    if not items:
+        raise node["dependencies"].error("at least one value")
+    return tuple(_parse_dependency(item) for item in items)
+
+
+def _parse_dependency(node: Node) -> DependencyValue:
+    parts = [item.text() for item in node.items()]
+    if len(parts) != 4:
+        raise node.error("an image, a type, a target and a value")
+    return DependencyValue(*parts)
 
 
 def _parse_stage(node: Node) -> StageRecord:

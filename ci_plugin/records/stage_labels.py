@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ci_plugin.records.build_record import BaseRecord, BaseState, BuiltBy
+from ci_plugin.records.build_record import BaseRecord, BaseState, BuiltBy, DependencyValue
 from ci_plugin.values.digest import Digest
 
 STAGE = "stagepin.stage"
@@ -17,6 +17,9 @@ SIGNATURE = "stagepin.signature"
 CHAIN = "stagepin.chain"
 BASE = "stagepin.base"
 BUILT_BY = "stagepin.built-by"
+LISTING = "stagepin.listing"
+DEPENDENCIES = "stagepin.dependencies"
+REUSE = "stagepin.reuse"
 OCI_BASE_NAME = "org.opencontainers.image.base.name"
 OCI_BASE_DIGEST = "org.opencontainers.image.base.digest"
 
@@ -32,16 +35,23 @@ class Ancestor:
 
 @dataclass(frozen=True, slots=True)
 class StageLabels:
-    """The facts in the labels of one stage image; ``ancestors`` are its parents, oldest first."""
+    """The facts in the labels of one stage image; ``ancestors`` are its parents, oldest first.
+
+    ``listing``: the name of the document that lists which files git put into it, empty for none. ``dependencies``: what it and its parents
+    were told of other images. ``reuse``: its reuse key, empty where it has none.
+    """
 
     stage: str
     signature: str
     ancestors: tuple[Ancestor, ...]
     base: BaseRecord
     built_by: BuiltBy
+    listing: str = ""
+    dependencies: tuple[DependencyValue, ...] = ()
+    reuse: str = ""
 
     def to_labels(self) -> dict[str, str]:
-        """The labels. The OCI base labels are always set, if only to nothing: those of the base itself must not shine through."""
+        """The labels. All are always set, if only to nothing: those of the base itself must not shine through."""
         chain = [[item.name, item.signature, str(item.digest) if item.digest else None] for item in self.ancestors]
         base = {
             "reference": self.base.reference,
@@ -55,6 +65,9 @@ class StageLabels:
             CHAIN: json.dumps(chain),
             BASE: json.dumps(base),
             BUILT_BY: json.dumps({"scope": self.built_by.scope, "commit": self.built_by.commit}),
+            LISTING: self.listing,
+            DEPENDENCIES: json.dumps([[item.image, item.type, item.target, item.value] for item in self.dependencies]),
+            REUSE: self.reuse,
             OCI_BASE_NAME: (self.base.reference or "") if self.base.digest else "",
             OCI_BASE_DIGEST: str(self.base.digest or ""),
         }
@@ -75,6 +88,9 @@ def parse_stage_labels(labels: Mapping[str, str]) -> StageLabels:
                 diff_ids=tuple(Digest(item) for item in base["diffIds"]),
             ),
             built_by=BuiltBy(str(built_by["scope"]), str(built_by["commit"])),
+            listing=labels.get(LISTING, ""),
+            dependencies=tuple(DependencyValue(*map(str, item)) for item in json.loads(labels.get(DEPENDENCIES, "[]"))),
+            reuse=labels.get(REUSE, ""),
         )
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"expected the labels of a stage image, found {type(error).__name__} in them: {error}") from None

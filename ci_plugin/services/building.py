@@ -1,88 +1,39 @@
 """Build one image: take what the storage has, make the stages it lacks, each published before the next is begun.
 
-Nothing here decides what is needed (conveyor/plan.py) or in which order images come (scheduler.py).
+Nothing here decides what is needed (conveyor/plan.py), in which order images come (scheduler.py), or how a stage is made (making.py).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 
 from ci_plugin.conveyor.plan import PlannedImage
-from ci_plugin.conveyor.stage import (
-    BuildDockerfile,
-    FromArchive,
-    FromExternal,
-    FromImage,
-    FromScratch,
-    PutDependencies,
-    PutFiles,
-    RunCommands,
-    Stage,
-    Unpinned,
-    WriteConfig,
-    WriteSpec,
-)
-from ci_plugin.errors import AnswerIsNo, Bug, InputError
-from ci_plugin.ports import Engine, EngineImage, OutputSink, SourceTree, StagesStorage, StoredStage
-from ci_plugin.records.build_record import BaseRecord, BuiltBy
-from ci_plugin.records.stage_labels import Ancestor, StageLabels
-from ci_plugin.services.election import Election, trusted_labels
-from ci_plugin.services.stage_work.commands import run_commands
-from ci_plugin.services.stage_work.config_change import write_config
-from ci_plugin.services.stage_work.dockerfile import build_dockerfile, open_dockerfile
-from ci_plugin.services.stage_work.opening import OpenBase, open_archive, open_external, open_image, open_scratch
-from ci_plugin.services.stage_work.pulling import Bases, Places, pinned_place_only
-from ci_plugin.values.digest import ImageId
-from ci_plugin.values.reference import Reference
+from ci_plugin.conveyor.stage import FromImage, Stage
+from ci_plugin.errors import AnswerIsNo, Bug, Gone, InputError
+from ci_plugin.ports import Engine, StoredStage
+from ci_plugin.records.stage_labels import StageLabels, parse_stage_labels
+from ci_plugin.services.built import BuiltImage as BuiltImage
+from ci_plugin.services.built import BuiltImages as BuiltImages
+from ci_plugin.services.election import trusted_labels
+from ci_plugin.services.making import Maker, Making, Parent
+from ci_plugin.services.stage_work.dependencies import list_outdated
+from ci_plugin.services.stage_work.reuse import has_reuse_key, parent_identity, reuse_key
+from ci_plugin.services.stage_work.sources import Sources
+from ci_plugin.services.stage_work.spool import Spool
+from ci_plugin.services.workshop import Workshop as Workshop
 
 
-@dataclass(frozen=True, slots=True)
-class BuiltImage:
-    """An image that is in the storage now; ``seconds`` holds the stages this run built and how long each took."""
+def build_image(planned: PlannedImage, built: BuiltImages, workshop: Workshop) -> BuiltImage:
+    """The image as the storage has it now. Where nothing changed: one manifest and one config request, no engine.
 
-    planned: PlannedImage
-    stored: StoredStage
-    labels: StageLabels
-    seconds: Mapping[str, float] = field(default_factory=dict)
-
-
-def _tell_nobody(_pinned: Reference, _copy: Reference) -> None:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class Workshop:
-    """What building needs. The engine is not asked for anything where there is nothing to build."""
-
-    storage: StagesStorage
-    election: Election
-    engine: Engine
-    source: SourceTree
-    directory: Path
-    built_by: BuiltBy
-    output: Callable[[str, str], OutputSink]
-    """Image and stage name → where the lines of its build go."""
-    stage_built: Callable[[str, str, float], None]
-    """Told image, stage and seconds after every stage."""
-    places: Places = pinned_place_only
-    copy_used: Callable[[Reference, Reference], None] = _tell_nobody
-    """Told once of every base that only a copy still has: what was pinned, and the copy."""
-    bases: Bases = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "bases", Bases(self.engine, self.places, self.copy_used))
-
-
-def build_image(planned: PlannedImage, parents: Mapping[str, BuiltImage], workshop: Workshop) -> BuiltImage:
-    """The image as the storage has it now. Where nothing changed: one manifest and one config request, no engine."""
-    stored = workshop.storage.find(planned.signature)
-    if stored is not None:
-        return BuiltImage(planned, stored, trusted_labels(stored, planned.signature))
-    _check_platform(planned, workshop.engine)
-    return _Line(planned, parents, workshop).run()
+    ``built``: what it is made of, at least. An image whose layers the storage lost is built anew when it is needed, and put there.
+    """
+    line = _Line(planned, built, workshop)
+    stored = line.find(planned.stages[-1])
+    return BuiltImage(planned, stored, trusted_labels(stored, planned.signature)) if stored else line.run()
 
 
 def _check_platform(planned: PlannedImage, engine: Engine) -> None:
@@ -94,94 +45,160 @@ def _check_platform(planned: PlannedImage, engine: Engine) -> None:
         )
 
 
-class _Line:
-    """One image's stages being built in order: the parent so far, and what its labels will say."""
+class _LostStage(Exception):
+    """A stored stage that cannot be built on: its layers or its listing are lost."""
 
-    def __init__(self, planned: PlannedImage, parents: Mapping[str, BuiltImage], workshop: Workshop) -> None:
-        self._planned = planned
-        self._parents = parents
-        self._shop = workshop
-        self._ancestors: list[Ancestor] = []
-        self._base: BaseRecord | None = None
-        self._parent: ImageId | None = None
+    def __init__(self, parent: Parent, error: Gone) -> None:
+        super().__init__(error.message)
+        self.parent, self.error = parent, error
+
+
+class _Line:
+    """One image's stages being made in order, beginning at the latest one that the storage has and that can be built on."""
+
+    def __init__(
+        self,
+        planned: PlannedImage,
+        built: BuiltImages,
+        workshop: Workshop,
+        lost: StoredStage | None = None,
+    ) -> None:
+        self._planned, self._shop = planned, workshop
+        self._sources = Sources(built, planned.platform, workshop.storage, workshop.election, self._rebuild, workshop.rebuilding)
+        self._maker = Maker(planned, workshop, self._sources)
+        self._lost = {planned.signature: lost} if lost else {}
+        """What signatures named that is not to be trusted, and is replaced when it is made anew."""
         self._seconds: dict[str, float] = {}
 
     def run(self) -> BuiltImage:
-        first_missing, stored = self._resume()
-        for stage in self._planned.stages[first_missing:]:
-            stored = self._build(stage)
-        if stored is None:
-            raise Bug(f"expected image {self._planned.name!r} to have a stage, found none")
-        return BuiltImage(self._planned, stored, trusted_labels(stored, self._planned.signature), self._seconds)
+        """Make what is missing. Raises StageFailed and every error of the storage and the engine."""
+        _check_platform(self._planned, self._shop.engine)
+        while True:
+            try:
+                return self._run()
+            except _LostStage as found:
+                signature = found.parent.stage.signature
+                if signature in self._lost:
+                    raise found.error from found
+                self._lost[signature] = found.parent.stored
 
-    def _resume(self) -> tuple[int, StoredStage | None]:
-        """Bring the latest stage the storage has; the number of the first one it lacks."""
+    def find(self, stage: Stage) -> StoredStage | None:
+        """The stored stage, unless it is lost, or was told of other images what is no longer true of them."""
+        try:
+            stored = self._shop.storage.find(stage.signature)
+        except Gone:
+            return None
+        if stored is None or stage.signature in self._lost:
+            return None
+        if self._is_outdated(trusted_labels(stored, stage.signature)):
+            self._lost[stage.signature] = stored
+            return None
+        return stored
+
+    def _is_outdated(self, labels: StageLabels) -> bool:
+        used = labels.dependencies
+        found = [self._sources.built.find(name, self._planned.platform) for name in {item.image for item in used}]
+        signatures = {image.planned.name: image.planned.signature for image in found if image}
+        now = {name: (signature, self._sources.find(name, signature)) for name, signature in signatures.items()}
+        return bool(now) and bool(list_outdated(used, now, self._shop.stage_names))
+
+    def _run(self) -> BuiltImage:
+        first_missing, parent = self._resume()
+        for stage in self._planned.stages[first_missing:]:
+            parent = self._build(stage, parent)
+        if parent is None:
+            raise Bug(f"expected image {self._planned.name!r} to have a stage, found none")
+        return BuiltImage(self._planned, parent.stored, parent.labels, self._seconds)
+
+    def _resume(self) -> tuple[int, Parent | None]:
+        """The latest stage the storage has before the last one; the number of the first one it lacks."""
         for index in range(len(self._planned.stages) - 2, -1, -1):
             stage = self._planned.stages[index]
-            stored = self._shop.storage.find(stage.signature)
-            if stored is not None:
-                self._adopt(stage, stored, self._shop.storage.bring(stored))
-                return index + 1, stored
+            if stored := self.find(stage):
+                return index + 1, self._parent(stage, stored)
         return 0, None
 
-    def _build(self, stage: Stage) -> StoredStage:
-        started = time.monotonic()
+    def _parent(self, stage: Stage, stored: StoredStage) -> Parent:
+        """A stored stage as the parent of what comes next; its labels say what it was built on."""
+        return Parent(stage, stored, trusted_labels(stored, stage.signature))
+
+    def _build(self, stage: Stage, parent: Parent | None) -> Parent:
+        with self._placed(stage), Spool() as spool, self._losing(parent):
+            started = time.monotonic()
+            making = Making(stage, parent, self._maker.take(stage, spool))
+            making = replace(making, key=self._reuse_key(making))
+            if reused := self._reuse(making):
+                self._shop.stage_reused(self._planned.title, stage.name)
+                return reused
+            made = self._make(making)
+            self._seconds[stage.name] = time.monotonic() - started
+            self._shop.stage_built(self._planned.title, stage.name, self._seconds[stage.name])
+            return made
+
+    def _make(self, making: Making) -> Parent:
+        stage = making.stage
+        image = self._maker.make(making)
+        stored = self._shop.election.publish(stage.signature, image, self._lost.get(stage.signature))
+        made = self._parent(stage, stored)
+        if stored.image_id == image:
+            made.image = image
+        if making.key and made.labels.reuse == making.key:
+            self._shop.storage.name_reuse(making.key, stored)
+        return made
+
+    def _reuse_key(self, making: Making) -> str:
+        """The stage's reuse key, empty where it has none."""
+        stage, parent = making.stage, making.parent
+        if isinstance(stage.work, FromImage):
+            source = self._sources.find(stage.work.image, stage.work.signature)
+            parent = Parent(stage, source, trusted_labels(source, stage.work.signature))
+        if parent is None or not has_reuse_key(stage, parent.labels):
+            return ""
+        actual = parent
+        identity = parent_identity(actual.stored, actual.labels, lambda: self._maker.config_of(actual))
+        return reuse_key(self._planned.platform, stage, identity, making.taken.content)
+
+    def _reuse(self, making: Making) -> Parent | None:
+        """The stage that was made of the same before, under this stage's labels; nothing runs."""
+        stage = making.stage
+        found = self._shop.storage.find_reuse(making.key) if making.key and stage.signature not in self._lost else None
+        before = _labels_of(found, making.key) if found else None
+        if found is None or before is None or not found.config.platform.serves(self._planned.platform):
+            return None
+        labels = replace(self._maker.labels(making), listing=before.listing, built_by=before.built_by)
         try:
-            image = self._make(stage)
+            relabelled = self._shop.storage.relabel(stage.signature, found, labels.to_labels())
+        except Gone:
+            return None
+        return self._parent(stage, self._shop.election.publish_stored(stage.signature, relabelled))
+
+    def _rebuild(self, planned: PlannedImage, lost: StoredStage | None) -> BuiltImage:
+        return _Line(planned, self._sources.built, self._shop, lost).run()
+
+    @contextmanager
+    def _losing(self, parent: Parent | None) -> Iterator[None]:
+        """A parent that turns out to be lost when it is built on sends the line back to an earlier one."""
+        try:
+            yield
+        except Gone as error:
+            if parent is None or error is not parent.lost:
+                raise
+            raise _LostStage(parent, error) from error
+
+    @contextmanager
+    def _placed(self, stage: Stage) -> Iterator[None]:
+        try:
+            yield
         except AnswerIsNo as error:
             error.message = f"stage {stage.name!r} of image {self._planned.title!r}: {error.message}"
             error.where = error.where or self._planned.image.location
             raise
-        stored = self._shop.election.publish(stage.signature, image.id)
-        self._adopt(stage, stored, image.id if stored.image_id == image.id else self._shop.storage.bring(stored))
-        self._seconds[stage.name] = time.monotonic() - started
-        self._shop.stage_built(self._planned.title, stage.name, self._seconds[stage.name])
-        return stored
 
-    def _adopt(self, stage: Stage, stored: StoredStage, image: ImageId) -> None:
-        """What the storage holds is the parent of what comes next, and its labels say what it was built on."""
-        labels = trusted_labels(stored, stage.signature)
-        digest = stored.descriptor.digest if stored.descriptor else None
-        self._parent, self._base = image, labels.base
-        self._ancestors = [*labels.ancestors, Ancestor(stage.name, stage.signature, digest)]
 
-    def _make(self, stage: Stage) -> EngineImage:
-        engine, output = self._shop.engine, self._shop.output(self._planned.title, stage.name)
-        match stage.work:
-            case Unpinned() as work:
-                raise work.refusal
-            case RunCommands() as work:
-                return run_commands(work, self._get_parent(), self._labels(stage), engine, output)
-            case WriteConfig() as work:
-                return write_config(work, self._get_parent(), self._labels(stage), engine)
-            case BuildDockerfile() as work:
-                self._base, named = open_dockerfile(work, self._shop.bases, self._planned.platform)
-                return build_dockerfile(named, self._labels(stage), self._planned.platform, engine, self._shop.source, output)
-            case PutFiles() | PutDependencies() | WriteSpec():
-                raise Bug(f"expected a stage that is built, found {stage.name!r}")
-            case FromExternal() | FromScratch() | FromArchive() | FromImage() as work:
-                opened = self._open(work, engine)
-                self._base = opened.record
-                return opened.begin(self._labels(stage))
-
-    def _open(self, work: FromExternal | FromScratch | FromArchive | FromImage, engine: Engine) -> OpenBase:
-        match work:
-            case FromExternal():
-                return open_external(work, self._shop.bases, engine)
-            case FromScratch():
-                return open_scratch(work, self._planned.platform, engine)
-            case FromArchive():
-                return open_archive(work, self._planned.platform, engine, self._shop.directory)
-            case FromImage():
-                parent = self._shop.election.settle(work.signature, self._parents[work.image].stored)
-                return open_image(work, parent, self._shop.storage, engine)
-
-    def _labels(self, stage: Stage) -> dict[str, str]:
-        if self._base is None:
-            raise Bug(f"expected a base before stage {stage.name!r}, found none")
-        return StageLabels(stage.name, stage.signature, tuple(self._ancestors), self._base, self._shop.built_by).to_labels()
-
-    def _get_parent(self) -> ImageId:
-        if self._parent is None:
-            raise Bug("expected a parent image, found none")
-        return self._parent
+def _labels_of(stored: StoredStage, key: str) -> StageLabels | None:
+    """The labels of a stage that has this reuse key; None for anything else that has the name."""
+    try:
+        labels = parse_stage_labels(stored.config.labels)
+    except ValueError:
+        return None
+    return labels if labels.reuse == key else None

@@ -132,6 +132,7 @@ def _platform(built: BuiltImage) -> PlatformRecord:
         built_by=labels.built_by,
         base=_base(labels, built.planned),
         stages=_stages(built, digest),
+        dependencies=labels.dependencies,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ci_plugin.conveyor.stage import WriteConfig
 from ci_plugin.ports import Engine, EngineImage, ImageChange
+from ci_plugin.services.stage_work.image_spec import healthcheck_times
 from ci_plugin.values.digest import ImageId
 
 
@@ -22,5 +23,6 @@ def write_config(work: WriteConfig, parent: ImageId, labels: Mapping[str, str], 
         workdir=docker.workdir,
         user=docker.user,
         healthcheck=docker.healthcheck,
+        healthcheck_times=healthcheck_times(docker.healthcheck_times.value if docker.healthcheck_times else None),
     )
     return engine.derive(parent, change)

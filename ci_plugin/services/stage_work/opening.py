@@ -11,6 +11,7 @@ from ci_plugin.errors import AnswerIsNo
 from ci_plugin.ports import Engine, EngineImage, ImageChange, StagesStorage, StoredStage
 from ci_plugin.records.build_record import BaseRecord, BaseState
 from ci_plugin.services.stage_work.pulling import Bases
+from ci_plugin.values.digest import ImageId
 from ci_plugin.values.platform import Platform
 
 
@@ -58,9 +59,13 @@ def open_archive(work: FromArchive, platform: Platform, engine: Engine, director
     return OpenBase(BaseRecord(work.path, None, BaseState.ARCHIVE, (work.diff_id,)), begin)
 
 
-def open_image(work: FromImage, parent: StoredStage, storage: StagesStorage, engine: Engine) -> OpenBase:
+def image_record(work: FromImage, parent: StoredStage, storage: StagesStorage) -> BaseRecord:
     """Another image of the configuration, as the storage has it."""
     digest = parent.descriptor.digest if parent.descriptor else None
     reference = str(storage.repository.tagged(work.signature)) if storage.repository else work.image
-    record = BaseRecord(reference, digest, BaseState.IMAGE, parent.config.diff_ids)
-    return OpenBase(record, lambda labels: engine.derive(storage.bring(parent), ImageChange(labels=labels)))
+    return BaseRecord(reference, digest, BaseState.IMAGE, parent.config.diff_ids)
+
+
+def open_image(image: ImageId, record: BaseRecord, engine: Engine) -> OpenBase:
+    """Another image of the configuration, which was brought."""
+    return OpenBase(record, lambda labels: engine.derive(image, ImageChange(labels=labels)))

@@ -8,9 +8,20 @@ from typing import Any
 import pytest
 
 from ci_plugin.errors import AnswerIsNo, DocumentError, Location
-from ci_plugin.records.build_record import BaseRecord, BaseState, BuildRecord, BuiltBy
+from ci_plugin.records.build_record import BaseRecord, BaseState, BuildRecord, BuiltBy, DependencyValue
 from ci_plugin.records.record_file import format_record_file, parse_record_file, record_checksum
-from ci_plugin.records.stage_labels import BASE, CHAIN, OCI_BASE_DIGEST, OCI_BASE_NAME, Ancestor, StageLabels, parse_stage_labels
+from ci_plugin.records.stage_labels import (
+    BASE,
+    CHAIN,
+    DEPENDENCIES,
+    LISTING,
+    OCI_BASE_DIGEST,
+    OCI_BASE_NAME,
+    REUSE,
+    Ancestor,
+    StageLabels,
+    parse_stage_labels,
+)
 from ci_plugin.values.digest import Digest, ImageId
 from ci_plugin.values.document import seal
 from ci_plugin.values.pipeline import PipelineId, Scope, ScopeKey
@@ -228,7 +239,23 @@ def test_an_image_without_a_base_overwrites_the_labels_of_other_tools() -> None:
     assert parse_stage_labels(labels).base == BaseRecord(None, None, BaseState.SCRATCH, ())
 
 
-@pytest.mark.parametrize("label", sorted(set(LABELS.to_labels()) - {OCI_BASE_NAME, OCI_BASE_DIGEST}))
+def test_what_an_image_took_of_git_and_of_others_is_read_back() -> None:
+    told = (DependencyValue("lib", "ImageID", "LIB_ID", "sha256:" + "2" * 64), DependencyValue("lib", "ImageTag", "LIB", "9" * 64))
+    labels = replace(LABELS, listing="a" * 64, dependencies=told, reuse="b" * 64)
+    assert parse_stage_labels(labels.to_labels()) == labels
+
+
+def test_what_an_image_of_an_earlier_version_does_not_say_is_nothing() -> None:
+    labels = {name: value for name, value in LABELS.to_labels().items() if name not in (LISTING, DEPENDENCIES, REUSE)}
+    assert parse_stage_labels(labels) == LABELS
+
+
+def test_the_labels_of_a_base_that_is_itself_a_stage_do_not_shine_through() -> None:
+    base = replace(LABELS, listing="a" * 64, dependencies=(DependencyValue("lib", "ImageTag", "LIB", "9" * 64),), reuse="b" * 64)
+    assert parse_stage_labels({**base.to_labels(), **LABELS.to_labels()}) == LABELS
+
+
+@pytest.mark.parametrize("label", sorted(set(LABELS.to_labels()) - {OCI_BASE_NAME, OCI_BASE_DIGEST, LISTING, DEPENDENCIES, REUSE}))
 def test_an_image_that_lacks_one_of_our_labels_is_none_of_ours(label: str) -> None:
     labels = {name: value for name, value in LABELS.to_labels().items() if name != label}
     with pytest.raises(ValueError, match="expected the labels of a stage image, found KeyError in them"):
@@ -236,7 +263,7 @@ def test_an_image_that_lacks_one_of_our_labels_is_none_of_ours(label: str) -> No
 
 
 @pytest.mark.parametrize("value", ["", "x", "1", "[1]", '{"a": 1}', '[["a", "b"]]', '"text"', "[" * 100_000, '[["a", "b", 5]]', "null"])
-@pytest.mark.parametrize("label", [BASE, CHAIN])
+@pytest.mark.parametrize("label", [BASE, CHAIN, DEPENDENCIES])
 def test_labels_that_hold_something_else_are_refused(label: str, value: str) -> None:
     with pytest.raises(ValueError, match="expected the labels of a stage image, found "):
         parse_stage_labels({**LABELS.to_labels(), label: value})

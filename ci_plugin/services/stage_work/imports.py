@@ -1,0 +1,172 @@
+"""Imports: read files of another image, choose among them, and say where they go.
+
+Rules: ``add: /a/b`` with ``to: /c`` puts a file at ``/c``, and of a directory all that is in it below ``/c``, beside what is there. Globs
+choose below ``add``; one that takes a directory takes all below it. A taken directory comes with its metadata (also ``to`` itself, unless
+it is the root or globs were given); a directory above a taken file alone is made as any other that is missing. Links are taken as links;
+a hard link to a file that is taken too stays one, any other becomes the file it is. Permissions come whole, owners by their numbers unless
+they were named. What is neither file nor link nor directory is left out and told. Extended attributes are not taken.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from tarfile import TarInfo
+from typing import IO
+
+from ci_plugin.config.parts import Selection
+from ci_plugin.config.selecting import Selector
+from ci_plugin.errors import AnswerIsNo, Gone, Location
+from ci_plugin.ports import Engine, LayerFile
+from ci_plugin.services.stage_work.spool import Kept, Spool
+from ci_plugin.values.canonical import Value
+from ci_plugin.values.digest import ImageId
+
+_ROOT = "0"
+_MOST_TOLD = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """One path to write, and the sha256 of its bytes where it is a file."""
+
+    file: LayerFile
+    sha256: str = ""
+
+    @property
+    def content(self) -> Value:
+        """What it is, without the time it was made: a rebuilt source whose files are equal gives equal values."""
+        file = self.file
+        return (file.path, file.kind, file.permissions, self.sha256, file.target, file.owner, file.group)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReader:
+    """Reads imports into a spool; ``tell`` gets a sentence about what was left out."""
+
+    engine: Engine
+    spool: Spool
+    tell: Callable[[str], None]
+
+    def read(self, image: ImageId, source: str, files: Selection, where: Location) -> tuple[Taken, ...]:
+        """What one import takes of an image; ``source`` names it in messages.
+
+        Raises AnswerIsNo where the image has no such path. That globs leave nothing of it is told.
+        """
+        reading = _Reading(self, image, files, Selector(files, where))
+        try:
+            taken = tuple(reading.run())
+        except Gone as error:
+            if error is not reading.absent:
+                raise
+            hint = "check `add`, and that the stage of the source the import names makes it"
+            raise AnswerIsNo(f"expected {files.add} in {source} to import it, found nothing there", hint=hint, where=where) from None
+        if reading.skipped:
+            left = f" and {len(reading.skipped) - _MOST_TOLD} more" if len(reading.skipped) > _MOST_TOLD else ""
+            names = ", ".join(reading.skipped[:_MOST_TOLD])
+            self.tell(f"the import of {files.add} from {source} leaves out {names}{left}: no file, link or directory ({where})")
+        if not taken:
+            self.tell(f"the import of {files.add} from {source} takes nothing: includePaths and excludePaths leave none of it ({where})")
+        return taken
+
+
+class _Reading:
+    """One import being read; ``absent`` is what says that ``add`` is not there."""
+
+    def __init__(self, reader: ImportReader, image: ImageId, files: Selection, selector: Selector) -> None:
+        self._reader, self._image, self._files, self._selector = reader, image, files, selector
+        self._kept: dict[str, str] = {}
+        """Path in the source of a taken file → its path in the image."""
+        self.skipped: list[str] = []
+        self.absent: Gone | None = None
+
+    def run(self) -> Iterator[Taken]:
+        links: list[TarInfo] = []
+        try:
+            opened = self._reader.engine.read_files(self._image, self._files.add)
+            with opened as members:
+                for member, data in members:
+                    if not self._takes(member):
+                        continue
+                    if member.islnk():
+                        links.append(member)
+                    else:
+                        yield from self._take(member, data)
+        except Gone as error:
+            self.absent = error
+            raise
+        for member in links:
+            yield self._link(member)
+
+    def _takes(self, member: TarInfo) -> bool:
+        path = self._relative(member.name)
+        if member.isdir() and not path:
+            return not self._files.include and self._files.to != "/"
+        return self._selector.takes(path)
+
+    def _take(self, member: TarInfo, data: IO[bytes] | None) -> Iterator[Taken]:
+        path = self._relative(member.name)
+        target = self._selector.target(path)
+        if member.isdir():
+            yield Taken(self._file(target, "directory", member))
+        elif member.issym():
+            yield Taken(replace(self._file(target, "symlink", member), target=member.linkname))
+        elif member.isreg() and data is not None:
+            self._kept[path] = target
+            yield self._keep(target, member, data)
+        else:
+            self.skipped.append(self._source(member.name))
+
+    def _link(self, member: TarInfo) -> Taken:
+        """A hard link: to the file as it is taken, else the file itself, and then later links are links to it."""
+        target, linked = self._selector.target(self._relative(member.name)), self._relative(member.linkname)
+        if linked in self._kept:
+            return Taken(replace(self._file(target, "hardlink", member), target=self._kept[linked]))
+        self._kept[linked] = target
+        with self._reader.engine.read_files(self._image, self._source(member.linkname)) as members:
+            for file, data in members:
+                if data is not None:
+                    return self._keep(target, file, data)
+        raise Gone(f"expected the file {self._source(member.linkname)} of a hard link, found none")
+
+    def _keep(self, target: str, member: TarInfo, data: IO[bytes]) -> Taken:
+        kept: Kept = self._reader.spool.keep(data)
+        return Taken(replace(self._file(target, "file", member), size=kept.size, open=kept.open), kept.sha256)
+
+    def _file(self, target: str, kind: str, member: TarInfo) -> LayerFile:
+        owner, group = self._files.owner, self._files.group
+        return LayerFile(
+            target,
+            kind,  # type: ignore[arg-type]
+            0o777 if kind == "symlink" else member.mode & 0o7777,
+            owner=str(member.uid) if owner is None else owner,
+            group=str(member.gid) if group is None else group,
+            modified=int(member.mtime),
+        )
+
+    def _relative(self, name: str) -> str:
+        """The path below ``add``; names in the archive begin with the last part of ``add``."""
+        path = self._source(name)
+        add = self._files.add.rstrip("/")
+        return path[len(add) :].lstrip("/")
+
+    def _source(self, name: str) -> str:
+        """The absolute path in the source."""
+        above = posixpath.dirname(self._files.add.rstrip("/")) or "/"
+        return posixpath.normpath(posixpath.join(above, name.lstrip("/")))
+
+
+def merged(imports: Iterable[Iterable[Taken]]) -> tuple[Taken, ...]:
+    """All of them as one layer: of two at one path the later stands, and what was linked to the earlier one keeps its content."""
+    whole: dict[str, Taken] = {}
+    for taken in imports:
+        files = {item.file.path: item for item in taken}
+        for path, item in tuple(whole.items()):
+            if item.file.kind == "hardlink" and item.file.target in files and path not in files:
+                original = whole[item.file.target]
+                whole[path] = replace(original, file=replace(original.file, path=path))
+        for path, item in files.items():
+            whole.pop(path, None)  # to its new place in the order: a link comes after what it links to
+            whole[path] = item
+    return tuple(whole.values())
