@@ -190,7 +190,7 @@ class ProjectSession(ScopedSession):
         from ci_plugin.engine.archives import diff_id_of
         from ci_plugin.project_files import DirectoryFiles
 
-        return DirectoryFiles(tree, self.directory, diff_id_of)
+        return DirectoryFiles(tree, self.directory, diff_id_of, lambda: self.repositories)
 
     def _load(self, source: Source) -> Configuration:
         from ci_plugin.config.load import load_configuration, parse_dockerfile_option
