@@ -1,6 +1,6 @@
 """``fromYaml`` and ``toYaml`` as Go's yaml.v2 reads and writes.
 
-Rules: https://github.com/go-yaml/yaml/tree/v2 (``resolve.go``, ``encode.go``, ``sorter.go``). Reading goes through PyYAML's parser events
+Rules: https://github.com/go-yaml/yaml/tree/v2 (``encode.go``, ``sorter.go``). Reading goes through PyYAML's parser events
 with limits on depth and, after aliases are followed, on the number of values; writing through PyYAML's emitter, a port of the same C
 library as Go's.
 """
@@ -10,25 +10,18 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-import math
 import re
 from collections.abc import Callable, Iterator
 from functools import cmp_to_key
 from typing import Any, TypeAlias
 
+from ci_plugin.config.go_scalars import resolve_plain
 from ci_plugin.config.template_values import MAX_DEPTH, Refused
 
 Event: TypeAlias = Any
 """One of PyYAML's events; told apart by class name, so that the module need not import PyYAML."""
 Module: TypeAlias = Any
 """PyYAML, or a class of it."""
-_NULLS = frozenset(("", "~", "null", "Null", "NULL"))
-_TRUE = frozenset(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"))
-_FALSE = frozenset(("n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"))
-_INFINITE = {".inf": "inf", ".Inf": "inf", ".INF": "inf", "-.inf": "-inf", "-.Inf": "-inf", "-.INF": "-inf"}
-_INFINITE |= {f"+{name}": "inf" for name in (".inf", ".Inf", ".INF")} | dict.fromkeys((".nan", ".NaN", ".NAN"), "nan")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_INTEGER = re.compile(r"[-+]?(0b[01]+|0x[0-9a-fA-F]+|0o?[0-7]+|[1-9][0-9]*|0)")
 _BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?")
 _NODE = 12
@@ -36,25 +29,6 @@ _NODE = 12
 _ASTRAL = re.compile(r"[\U00010000-\U0010ffff]")
 """What Go's emitter escapes, and PyYAML's does not."""
 _PREFIX = "tag:yaml.org,2002:"
-
-
-def resolve(text: str) -> object:
-    """What a plain scalar is to yaml.v2: nil, a bool, a number, or text."""
-    if text in _NULLS:
-        return None
-    if text in _TRUE or text in _FALSE:
-        return text in _TRUE
-    if text in _INFINITE:
-        return float(_INFINITE[text])
-    plain = text.replace("_", "")
-    if plain[:1] in "+-.0123456789" and len(plain) < 400:
-        if _INTEGER.fullmatch(plain):
-            number = int(plain, 0) if re.match(r"[-+]?(0[bxo]|[1-9]|0$)", plain) else int(plain, 8)
-            if -(1 << 63) <= number < 1 << 64:
-                return number
-        if _FLOAT.fullmatch(plain) and math.isfinite(float(plain)):
-            return float(plain)
-    return text
 
 
 def from_yaml(text: str, charge: Callable[[int], None]) -> dict[str, object]:
@@ -130,15 +104,15 @@ class _Reader:
     def _scalar(self, event: Event) -> object:
         tag = event.tag
         if tag in (None, "!") or not tag.startswith(_PREFIX):
-            return resolve(event.value) if event.implicit[0] else event.value
+            return resolve_plain(event.value) if event.implicit[0] else event.value
         if tag == f"{_PREFIX}str":
             return event.value
         if tag == f"{_PREFIX}binary":
             return _binary(event.value)
         if tag == f"{_PREFIX}float":
-            found = resolve(event.value)
+            found = resolve_plain(event.value)
             return float(found) if isinstance(found, int) else found
-        return resolve(event.value)
+        return resolve_plain(event.value)
 
     def _map(self, depth: int) -> dict[str, object]:
         found: dict[str, object] = {}
@@ -231,7 +205,7 @@ def _style(text: str) -> str | None:
         return '"'
     if "\n" in text:
         return "|"
-    is_plain = isinstance(resolve(text), str) and not _BASE_60.fullmatch(text) and not _DATE.fullmatch(text)
+    is_plain = isinstance(resolve_plain(text), str) and not _BASE_60.fullmatch(text) and not _DATE.fullmatch(text)
     return None if is_plain else '"'
 
 

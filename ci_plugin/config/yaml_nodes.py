@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
-from ci_plugin.config.go_scalars import FALSE, NULLS, TRUE, Plain, resolve_integer, resolve_plain
+from ci_plugin.config.go_scalars import NULLS, Plain, resolve_integer, resolve_plain
 from ci_plugin.config.problems import Problems
 from ci_plugin.errors import ConfigError, Location
 
@@ -259,11 +259,9 @@ def read_text(node: Node) -> str:
 def read_flag(node: Node) -> bool:
     """A boolean as yaml.v2 takes it: true/yes/on/y and false/no/off/n, lower case, capitalised or upper case. Raises ConfigError."""
     text = read_text(node)
-    if text in (text.lower(), text.upper(), text.capitalize()):
-        if text.lower() in TRUE:
-            return True
-        if text.lower() in FALSE:
-            return False
+    value = resolve_plain(text)
+    if isinstance(value, bool):
+        return value
     raise ConfigError(f"expected true or false, found {text[:100]!r}", hint="write true or false", where=node.location)
 
 
