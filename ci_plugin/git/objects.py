@@ -8,38 +8,36 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import IO
 
 from ci_plugin.errors import Unavailable
 from ci_plugin.git.command import DEADLINE, Git, no_git, text, too_slow
-from ci_plugin.values.tree import TreeEntry
+from ci_plugin.values.tree import Listing, TreeEntry
 
 _CHUNK, _LEAST = 1 << 20, 1 << 16
 """Bytes asked for at once, at most and at least."""
-_make_entry = partial(tuple.__new__, TreeEntry)
 
 
-def list_entries(git: Git, tree: str) -> list[TreeEntry] | None:
-    """Every file of a tree-ish such as ``<commit>:<directory>``, in git's order; None where the repository has no such tree.
+def list_files(git: Git, tree: str) -> Listing | None:
+    """Every file of a tree-ish such as ``<commit>:<directory>``; None where the repository has no such tree.
 
     Raises InputError where git fails for another reason.
     """
     listed = git.run("ls-tree", "-r", "-z", "--full-tree", tree)
     if listed.returncode and git.run("rev-parse", "--verify", "--quiet", tree).returncode:
         return None
-    return _parse_entries(listed.stdout if not listed.returncode else git.expect("ls-tree", "-r", "-z", "--full-tree", tree))
+    return _parse_listing(listed.stdout if not listed.returncode else git.expect("ls-tree", "-r", "-z", "--full-tree", tree))
 
 
-def _parse_entries(output: bytes) -> list[TreeEntry]:
-    """``<mode> <type> <id>TAB<path>NUL`` each: all at once, because a repository has tens of thousands of them."""
-    records = text(output).split("\0")
+def _parse_listing(output: bytes) -> Listing:
+    """``<mode> <type> <id>TAB<path>NUL`` each, by the bytes of the path, which is the order of text that is UTF-8."""
+    has_submodules = output.startswith(b"160000 ") or b"\x00160000 " in output
+    try:
+        records = output.decode("utf-8").split("\0")
+    except UnicodeDecodeError:
+        return Listing.of(_parse_entry(record) for record in text(output).split("\0")[:-1])
     records.pop()
-    if output.startswith(b"160000 ") or b"\x00160000 " in output:
-        return [_parse_entry(record) for record in records]
-    # All are blobs: modes have six digits, the type four letters, and all ids of a repository one length.
-    end = records[0].index("\t") if records else 0
-    return list(map(_make_entry, [(record[end + 1 :], record[:6], record[12:end]) for record in records]))
+    return Listing.of(map(_parse_entry, records)) if has_submodules else Listing.of_records(records)
 
 
 def _parse_entry(record: str) -> TreeEntry:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ci_plugin.git.command import Git
-from ci_plugin.git.objects import list_entries
+from ci_plugin.git.objects import list_files
 from ci_plugin.values.submodules import SUBMODULE
-from ci_plugin.values.tree import TreeEntry
+from ci_plugin.values.tree import Listing, TreeEntry
 
 _PLAIN_DIFF = ("--no-renames", "--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=dirty")
 
@@ -26,7 +26,7 @@ class Part:
     git: Git
     commit: str
     path: str
-    entries: tuple[TreeEntry, ...]
+    files: Listing
     """Its files, under their paths in the project; submodules that are parts of their own are not among them."""
 
     @property
@@ -51,24 +51,24 @@ def find_parts(git: Git, commit: str, prefix: str, checkout: Path | None) -> tup
 
     ``prefix``: the project directory below the top level.
     """
-    own = list_entries(git, f"{commit}:{prefix}") or []
+    own = list_files(git, f"{commit}:{prefix}") or Listing()
     return tuple(_with_submodules(git, commit, "", own, checkout))
 
 
-def _with_submodules(git: Git, commit: str, path: str, entries: list[TreeEntry], checkout: Path | None) -> Iterator[Part]:
-    links = [entry for entry in entries if entry[1] == SUBMODULE] if checkout else []
+def _with_submodules(git: Git, commit: str, path: str, files: Listing, checkout: Path | None) -> Iterator[Part]:
+    links = [entry for entry in files if entry[1] == SUBMODULE] if checkout and files.may_have_submodules else []
     inner = {link.path: found for link in links if checkout and (found := _open(git, link, checkout))}
-    yield Part(git, commit, path, tuple([entry for entry in entries if entry[0] not in inner]) if inner else tuple(entries))
+    yield Part(git, commit, path, Listing([entry for entry in files if entry[0] not in inner]) if inner else files)
     for link in links:
         if link.path in inner:
             yield from _with_submodules(inner[link.path][0], link.blob, link.path, inner[link.path][1], checkout)
 
 
-def _open(git: Git, link: TreeEntry, checkout: Path) -> tuple[Git, list[TreeEntry]] | None:
+def _open(git: Git, link: TreeEntry, checkout: Path) -> tuple[Git, Listing] | None:
     """The submodule's repository and its files at the commit that is named, or None."""
     directory = checkout / link.path
     if not (directory / ".git").exists() or directory.resolve() != checkout.resolve() / link.path:
         return None
     inside = git.inside(directory)
-    found = list_entries(inside, f"{link.blob}:")
-    return None if found is None else (inside, [TreeEntry(f"{link.path}/{entry.path}", *entry[1:]) for entry in found])
+    found = list_files(inside, f"{link.blob}:")
+    return None if found is None else (inside, Listing([TreeEntry(f"{link.path}/{entry.path}", *entry[1:]) for entry in found]))

@@ -94,7 +94,7 @@ class CommitTree:
         """A committed file's bytes; a link is followed while it stays in the project. None: not committed, or not a file."""
         for _ in range(_MOST_LINKS):
             path = posixpath.normpath(path)
-            entry = self._by_path.get(path)
+            entry = self._listing.find(path)
             if entry is None or entry.mode == SUBMODULE:
                 return None
             data = self.read([entry])[entry.blob]
@@ -135,11 +135,9 @@ class CommitTree:
 
     @cached_property
     def _listing(self) -> Listing:
-        return Listing.of(entry for part in self._parts for entry in part.entries)
-
-    @cached_property
-    def _by_path(self) -> Mapping[str, TreeEntry]:
-        return {entry[0]: entry for entry in self._listing}
+        if len(self._parts) == 1:
+            return self._parts[0].files
+        return Listing.of(entry for part in self._parts for entry in part.files)
 
     def _repository_of(self, entry: TreeEntry) -> Git:
         if entry.mode == SUBMODULE:
@@ -165,7 +163,7 @@ class GitTree(CommitTree):
         if not paths:
             return ()
         # A directory is asked about: what is new in it is in no diff.
-        with_new = any(path not in self._by_path for path in paths)
+        with_new = any(self._listing.find(path) is None for path in paths)
         wanted = [posixpath.normpath(path) for path in paths]
         parts = [part for part in self._parts if any(part.concerns(path) for path in wanted)]
         changed = {name for part in parts for name in self._changed(part, with_new=with_new)}
@@ -199,7 +197,7 @@ class GitTree(CommitTree):
         if path == ".":
             return bool(changed)
         # A file that git ignores is in no list of changes, but it is there and not committed.
-        is_new_file = path not in self._by_path and (self.directory / path).is_file()
+        is_new_file = self._listing.find(path) is None and (self.directory / path).is_file()
         return path in changed or is_new_file or any(name.startswith(f"{path}/") for name in changed)
 
 
