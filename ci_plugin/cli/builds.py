@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from ci_plugin.cli.outputs import as_json, image_references, write_outputs, write_summary
 from ci_plugin.cli.project import ProjectSession
+from ci_plugin.config.parts import Secret
 from ci_plugin.conveyor.plan import list_left_out, make_plan
 from ci_plugin.errors import InputError, StageFailed, StagepinError
 from ci_plugin.pins.pin_file import pin_checksum
@@ -21,7 +23,10 @@ from ci_plugin.services.keeping import places_of
 from ci_plugin.services.pinning import Adopted
 from ci_plugin.services.recording import finish_all, keep_record, make_record, require_built, settled
 from ci_plugin.services.scheduler import Outcome, run_graph
-from ci_plugin.values.reference import Reference
+from ci_plugin.services.stage_work.mounts import Surroundings
+from ci_plugin.services.stage_work.secrets import read_secrets
+from ci_plugin.values.finding import Finding
+from ci_plugin.values.reference import Reference, Repository
 
 
 class Build:
@@ -92,13 +97,44 @@ class Build:
             copy_used=lambda pinned, copy: session.console.event(
                 f"base {pinned} is gone from its registry; taken from the copy in {copy.repository}"
             ),
+            stage_reused=lambda image, stage: session.console.event(f"{image}: stage {stage} is as it was, what it takes has not changed"),
+            finding=self._tell_finding,
+            sources=session.files.source,
+            modified=self._time_of_files,
+            surroundings=self._surroundings(),
+            local_names=self._local_names(),
         )
+
+    def _tell_finding(self, finding: Finding) -> None:
+        self._session.console.warning(f"{finding.message}{f' ({finding.hint})' if finding.hint else ''}", rule=finding.rule)
+
+    def _time_of_files(self) -> int:
+        """The commit's; files that differ from it are as new as this run."""
+        session = self._session
+        return session.tree.commit_date() if session.project_tree is session.tree else int(session.clock.now().timestamp())
+
+    def _surroundings(self) -> Surroundings:
+        session = self._session
+        home = session.environ.get("HOME")
+
+        def read(secrets: Sequence[Secret]) -> Mapping[str, bytes]:
+            return read_secrets(secrets, session.environ, session.directory, session.redactor.add)
+
+        return Surroundings(session.configuration.project, session.directory, Path(home) if home else None, read)
+
+    def _local_names(self) -> Repository | None:
+        if self._session.repository is not None:
+            return None
+        from ci_plugin.engine.local_storage import LOCAL_REGISTRY, project_slug
+
+        return Repository(LOCAL_REGISTRY, project_slug(self._session.tree.remote_name()))
 
     def _tell_stalled(self, signature: str, seconds: float) -> None:
         """Who wrote later than everybody else waits may have overwritten what others have recorded; nobody else can know."""
         session = self._session
+        waits = session.settings.settle_seconds
         session.console.warning(
-            f"it took {seconds:.1f} s to name the stage {signature}, longer than an election waits ({session.settings.settle_seconds:g} s): "
+            f"it took {seconds:.1f} s to name the stage {signature}, longer than an election waits ({waits:g} s): "
             "a job that built it meanwhile may have recorded another digest of it; both stay pullable and both verify "
             f"(`settle: {min(60, round(2 * seconds + 1))}` in .stagepin.yaml waits longer)"
         )

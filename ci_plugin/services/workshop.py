@@ -45,8 +45,8 @@ class Workshop:
     finding: Callable[[Finding], None] = _tell_nobody
     sources: SourceTrees | None = None
     """Repositories by key; None: there is only the project's."""
-    modified: int = 0
-    """The time files of git get in an image, seconds since 1970: the commit's."""
+    modified: Callable[[], int] = int
+    """The time files of git get in an image, seconds since 1970: the commit's. Asked for where a file is written."""
     surroundings: Surroundings = field(default_factory=Surroundings)
     local_names: Repository | None = None
     """What stages are called where there is no registry repository."""

@@ -72,13 +72,13 @@ class Listings:
 
 @dataclass(frozen=True, slots=True)
 class Git:
-    """Where SYNC takes bytes from. ``modified``: the time all files get, seconds since 1970, that of the commit.
+    """Where SYNC takes bytes from. ``modified`` gives the time all files get, seconds since 1970, that of the commit.
 
     One time for all is what makes a changed file's time change (Python takes a stale ``.pyc`` where time and size are the same).
     """
 
     sources: SourceTrees
-    modified: int = 0
+    modified: Callable[[], int] = int
 
 
 def sync_files(files: ImageListing, before: ImageListing, parent: ImageId, change: ImageChange | None, git: Git, engine: Engine) -> ImageId:
@@ -91,8 +91,9 @@ def sync_files(files: ImageListing, before: ImageListing, parent: ImageId, chang
         return engine.derive(parent, change).id if change else parent
     # What git never made alone, such as /tmp or /opt, is not git's to remove when its last file of git's is gone.
     emptied = tuple(path for path in difference.emptied if path.count("/") > 1)
+    modified = git.modified()
     with Spool() as spool:
-        written = [_layer_file(file, kept, git.modified) for file, kept in _read(difference.written, git.sources, spool)]
+        written = [_layer_file(file, kept, modified) for file, kept in _read(difference.written, git.sources, spool)]
         return engine.put_files(parent, FileChanges(difference.removed, emptied, written), change or ImageChange()).id
 
 
