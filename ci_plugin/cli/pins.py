@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ci_plugin.cli.project import ProjectSession
 from ci_plugin.cli.wiring import TOOL, ScopedSession
+from ci_plugin.config.git_references import list_git_references
 from ci_plugin.config.model import DockerfileImage, ExternalBase, Image
 from ci_plugin.config.platforms import choose_platforms
 from ci_plugin.config.references import list_references
@@ -62,6 +63,8 @@ def pin_once(session: ProjectSession, request: PinRequest = PLAIN_REQUEST) -> Ad
         registry=session.registry,
         clock=session.clock,
         policy=policy,
+        git=list_git_references(configuration),
+        remotes=session.repositories,
     )
     _tell(session, adopted, locked=request.locked)
     _tell_keep(session, adopted, keep)
@@ -127,7 +130,8 @@ def describe_base(image: Image) -> str:
 def _tell(session: ProjectSession, adopted: Adopted, *, locked: bool) -> None:
     console, store = session.console, session.pin_store
     if adopted.source == "resolved":
-        console.event(f"pinned for {adopted.pins.scope}, references: {len(adopted.pins.pins)}")
+        others = f", git repositories: {len({pin.url for pin in adopted.pins.git})}" if adopted.pins.git else ""
+        console.event(f"pinned for {adopted.pins.scope}, references: {len(adopted.pins.pins)}{others}")
         if is_later_attempt(session.environ) and adopted.pins.scope.is_one_commit:
             console.warning(
                 "this re-run pins anew: no pins of an earlier attempt were found, so what that one built may stand on other bases"

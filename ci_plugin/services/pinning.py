@@ -13,11 +13,14 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
+from ci_plugin.config.git_references import GitReference
 from ci_plugin.config.references import ConfigReference
-from ci_plugin.errors import AnswerIsNo, DocumentError, InputError, Location
+from ci_plugin.errors import AnswerIsNo, Bug, DocumentError, InputError, Location
+from ci_plugin.pins.git_pin import GitPin
 from ci_plugin.pins.pin_file import format_pin_file, parse_pin_file, pin_checksum
 from ci_plugin.pins.pin_set import PinSet
 from ci_plugin.services.resolving import IMPATIENT, Patience, resolve_pins
+from ci_plugin.services.resolving_git import GitRemotes, resolve_git
 from ci_plugin.values.pipeline import ScopeKey
 from ci_plugin.values.reference import Repository
 
@@ -75,6 +78,36 @@ DEFAULT_POLICY = PinPolicy()
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a configuration names: images of registries, and other git repositories, which ``remotes`` are asked about."""
+
+    references: Sequence[ConfigReference]
+    git: Sequence[GitReference] = ()
+    remotes: GitRemotes | None = None
+
+    def __len__(self) -> int:
+        return len(self.references) + len(self.git)
+
+    def is_covered(self, pins: PinSet) -> bool:
+        """Whether the pins have all of it, for the platforms it is named for."""
+        covers = (pins.covers(use.reference, use.platform) for use in self.references)
+        return all(covers) and all(pins.covers_git(use.url, use.ref) for use in self.git)
+
+    def check(self, pins: PinSet) -> None:
+        """Raise InputError for what the pins lack."""
+        for use in self.references:
+            pins.get(use.reference, use.location)
+        for other in self.git:
+            pins.get_git(other.url, other.ref, other.location)
+
+    def resolve_git(self, clock: Clock) -> tuple[GitPin, ...]:
+        """The pins of the other repositories. Raises what they raise."""
+        if self.git and self.remotes is None:
+            raise Bug("expected somebody to ask other repositories, found nobody")
+        return resolve_git(self.git, self.remotes, clock) if self.remotes is not None else ()
+
+
+@dataclass(frozen=True, slots=True)
 class Adopted:
     """A pin set and where it came from: ``workspace``, the store's name, or ``resolved``."""
 
@@ -129,20 +162,26 @@ def adopt_or_create(
     registry: Registry,
     clock: Clock,
     policy: PinPolicy = DEFAULT_POLICY,
+    git: Sequence[GitReference] = (),
+    remotes: GitRemotes | None = None,
 ) -> Adopted:
-    """The one pin set of the scope. Raises AnswerIsNo where the policy forbids it, InputError where the scope's pins lack a reference."""
+    """The one pin set of the scope; ``remotes`` are asked about the other git repositories in ``git``.
+
+    Raises AnswerIsNo where the policy forbids it, InputError where the scope's pins lack a reference.
+    """
+    wanted = Wanted(references, git, remotes)
     asking = replace(asking, is_pinning=True)
     adopted = find_pins(asking, workspace, store, clock)
     if adopted is None and asking.checksum is not None:
         # Somebody pinned already and told us of what: it may not be seen everywhere yet.
         adopted = find_after_lag(lambda: find_pins(asking, workspace, store, clock), store, clock)
-    if adopted is not None and not _is_outgrown(adopted.pins, references, policy, clock):
-        _check(adopted, references, policy, clock, workspace)
+    if adopted is not None and not _is_outgrown(adopted.pins, wanted, policy, clock):
+        _check(adopted, wanted, policy, clock, workspace)
         _copy(adopted.pins, policy, registry)
         if store is not None and _has_to_assure(adopted, asking, policy):
             _assure(asking, adopted, store, workspace)
         return adopted
-    _may_resolve(asking, len(references), policy)
+    _may_resolve(asking, len(wanted), policy)
     created = PinSet(
         tool=tool,
         scope=asking.key.scope,
@@ -150,27 +189,27 @@ def adopt_or_create(
         commit=asking.commit,
         created_at=clock.now(),
         images=tuple(images),
-        pins=resolve_pins(references, registry, clock, policy.patience),
+        pins=resolve_pins(wanted.references, registry, clock, policy.patience),
         keep=policy.keep,
         fork=asking.fork or "",
+        git=wanted.resolve_git(clock),
     )
     # Before anybody reads the pins: whoever does may rely on the copies.
     _copy(created, policy, registry)
     adopted = Adopted(created, "resolved", format_pin_file(created))
     if store is not None and policy.publish:
         adopted = _publish(asking, adopted, store)
-        _check(adopted, references, policy, clock, workspace)
+        _check(adopted, wanted, policy, clock, workspace)
     workspace.write_pins(adopted.document)
     return adopted
 
 
-def _check(adopted: Adopted, references: Sequence[ConfigReference], policy: PinPolicy, clock: Clock, workspace: Workspace) -> None:
+def _check(adopted: Adopted, wanted: Wanted, policy: PinPolicy, clock: Clock, workspace: Workspace) -> None:
     """Whether adopted pins are young enough and have every reference: said here, in the pin job, and not by the first build job."""
     if policy.max_age is not None:
         place = str(workspace.pins_path) if adopted.source == "workspace" else adopted.source
         adopted.pins.check_age(policy.max_age, clock.now(), Location(place))
-    for use in references:
-        adopted.pins.get(use.reference, use.location)
+    wanted.check(adopted.pins)
 
 
 def _copy(pins: PinSet, policy: PinPolicy, registry: Registry) -> None:
@@ -190,7 +229,7 @@ def _may_resolve(asking: Asking, count: int, policy: PinPolicy) -> None:
         raise AnswerIsNo(message, hint="run `stagepin pin` without --locked in the pin job of this scope")
 
 
-def _is_outgrown(pins: PinSet, references: Sequence[ConfigReference], policy: PinPolicy, clock: Clock) -> bool:
+def _is_outgrown(pins: PinSet, wanted: Wanted, policy: PinPolicy, clock: Clock) -> bool:
     """Whether a ``local`` set is made anew: at a desk the configuration changes all day, and no other job reads the set.
 
     It lacks what the configuration names by now, or is older than the policy has it.
@@ -198,7 +237,7 @@ def _is_outgrown(pins: PinSet, references: Sequence[ConfigReference], policy: Pi
     if not pins.scope.is_local:
         return False
     is_old = policy.max_age is not None and pins.is_expired(clock.now(), policy.max_age)
-    return is_old or not all(pins.covers(use.reference, use.platform) for use in references)
+    return is_old or not wanted.is_covered(pins)
 
 
 def find_after_lag(find: Callable[[], Found | None], store: PinStore | None, clock: Clock) -> Found | None:

@@ -40,6 +40,7 @@ def command(
         check_writable(run.directory / Path(env_file))
     pins = pin_once(run, PinRequest(locked=locked, max_age=max_age, keep=keep)).pins
     rows = [(str(pin.reference), str(pin.digest or "-"), ", ".join(map(str, pin.platforms)) or pin.reason or "-") for pin in pins.pins]
+    rows += [(pin.name, pin.commit, "-") for pin in pins.git]
     run.console.result(format_table(("REFERENCE", "DIGEST", "PLATFORMS"), rows, run.console.width))
     for image in run.configuration:
         run.console.event(describe_base(image))

@@ -67,7 +67,7 @@ def changed(*path: str | int, to: object) -> bytes:
         (changed("createdAt", to="now"), 'expected a time such as 2026-01-02T03:04:05Z at createdAt, found "now"'),
         (changed("images", to="api"), 'expected a list at images, found "api"'),
         (changed("pipeline", "forge", to="gitea"), 'expected gitlab, github or local at pipeline.forge, found "gitea"'),
-        (changed("pins", 0, "kind", to="git"), 'expected the kind image at pins[0].kind, found "git"'),
+        (changed("pins", 0, "kind", to="helm"), 'expected the kind image or git at pins[0].kind, found "helm"'),
         (changed("pins", 2, "digest", to="sha256:x"), 'expected sha256:<64 hex> or sha512:<128 hex> at pins[2].digest, found "sha256:x"'),
         (
             changed("pins", 0, "digest", to=None),
