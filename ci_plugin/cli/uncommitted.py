@@ -19,14 +19,18 @@ def find_uncommitted(tree: SourceTree, directory: Path, asked: Collection[str]) 
     Templates count together: one that is not committed is found by nobody who reads the commit. ``.stagepin/`` never counts.
     """
     committed = {entry.path: entry for entry in tree.listing()}
-    wanted = {path for path in map(posixpath.normpath, asked) if not path.startswith(("/", "../")) and path != ".."}
-    wanted |= {*_targets(tree, [committed[path] for path in wanted & committed.keys() if committed[path].mode == _LINK])}
+    wanted = {*_inside(asked)}
+    wanted |= {*_inside(_targets(tree, [committed[path] for path in wanted & committed.keys() if committed[path].mode == _LINK]))}
     changed = {*tree.uncommitted([path for path in wanted if path in committed])}
     new = {path for path in wanted - committed.keys() if (directory / path).is_file()}
     for templates in _TEMPLATES:
         if any(path.startswith(f"{templates}/") for path in wanted):
             new |= {path for path in _templates(directory, templates) if path not in committed}
     return tuple(sorted(path for path in changed | new if not path.startswith(".stagepin/")))
+
+
+def _inside(paths: Iterable[str]) -> Iterator[str]:
+    return (path for path in map(posixpath.normpath, paths) if not path.startswith(("/", "../")) and path != "..")
 
 
 def _targets(tree: SourceTree, links: Iterable[TreeEntry]) -> Iterator[str]:
