@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ci_plugin.cli.outputs import as_json, image_references, write_outputs, write_summary
@@ -15,6 +15,7 @@ from ci_plugin.ports import OutputSink
 from ci_plugin.records.build_record import BuildRecord, BuiltBy
 from ci_plugin.records.record_file import record_checksum
 from ci_plugin.reports.images import record_rows
+from ci_plugin.reports.progress import Progress
 from ci_plugin.reports.tables import format_table
 from ci_plugin.services.building import BuiltImage, BuiltImages, Workshop, build_image
 from ci_plugin.services.election import Election
@@ -24,7 +25,7 @@ from ci_plugin.services.pinning import Adopted
 from ci_plugin.services.recording import finish_all, keep_record, make_record, require_built, settled
 from ci_plugin.services.scheduler import Outcome, run_graph
 from ci_plugin.services.stage_work.mounts import Surroundings
-from ci_plugin.services.stage_work.secrets import read_secrets
+from ci_plugin.services.stage_work.secrets import find_agents, read_secrets
 from ci_plugin.values.finding import Finding
 from ci_plugin.values.reference import Reference, Repository
 
@@ -38,6 +39,7 @@ class Build:
         self._pins = pins = adopted.pins
         session.need_committed()
         self._plan = make_plan(session.configuration, pins, session.files, images, session.platforms)
+        self._progress = Progress(session.console, {planned.title: [stage.name for stage in planned.stages] for planned in self._plan})
         if left_out := list_left_out(session.configuration, pins):
             session.console.warning(
                 f"{', '.join(left_out)}: pinned for {pins.scope}, and not in this job's configuration: the build record will be partial; "
@@ -65,11 +67,14 @@ class Build:
         needs = {title: [plan.get(name, planned.platform).title for name in planned.needs] for title, planned in planned_as.items()}
 
         def work(title: str) -> BuiltImage:
-            image = build_image(planned_as[title], built, workshop)
+            try:
+                image = build_image(planned_as[title], built, workshop)
+            finally:
+                self._progress.image_ended(title)
             built.put(image)
             return image
 
-        with self._session.console.section("stagepin-build", f"build {', '.join(needs)}"):
+        with self._progress.shown():
             try:
                 outcome = run_graph(needs, work, jobs)
             except KeyboardInterrupt:
@@ -92,12 +97,13 @@ class Build:
             directory=session.directory,
             built_by=BuiltBy(scope.text, session.asking.commit),
             output=self._output,
-            stage_built=lambda image, stage, seconds: session.console.event(f"{image}: stage {stage} built in {seconds:.1f} s"),
+            stage_begun=self._progress.stage_begun,
+            stage_built=self._progress.stage_built,
             places=self._places,
             copy_used=lambda pinned, copy: session.console.event(
                 f"base {pinned} is gone from its registry; taken from the copy in {copy.repository}"
             ),
-            stage_reused=lambda image, stage: session.console.event(f"{image}: stage {stage} is as it was, what it takes has not changed"),
+            stage_reused=self._progress.stage_reused,
             finding=self._tell_finding,
             sources=session.files.source,
             modified=self._time_of_files,
@@ -120,7 +126,10 @@ class Build:
         def read(secrets: Sequence[Secret]) -> Mapping[str, bytes]:
             return read_secrets(secrets, session.environ, session.directory, session.redactor.add)
 
-        return Surroundings(session.configuration.project, session.directory, Path(home) if home else None, read)
+        def find(text: str) -> Mapping[str, str]:
+            return find_agents(text, session.environ)
+
+        return Surroundings(session.configuration.project, session.directory, Path(home) if home else None, read, find)
 
     def _local_names(self) -> Repository | None:
         if self._session.repository is not None:
@@ -146,14 +155,15 @@ class Build:
         return places_of(pinned, [place_on_mirror(pinned, mirror) for mirror in mirrors], self._pins.keep)
 
     def _output(self, image: str, stage: str) -> OutputSink:
-        """Lines go to a log file of the stage, and to the console too with -v."""
+        """Lines go to a log file of the stage, and with -v to the console too when the stage has ended."""
         path = self._session.workspace.start_log(image, stage)
-        echo: Callable[[str], None] = self._session.console.build_output if self._session.options.verbosity > 0 else lambda _line: None
+        is_shown = self._session.options.verbosity > 0
 
         def write(line: str) -> None:
             with path.open("a", encoding="utf-8", errors="backslashreplace") as log:
                 log.write(self._session.redactor.redact(line) + "\n")
-            echo(line)
+            if is_shown:
+                self._progress.add_line(image, line)
 
         return write
 

@@ -81,11 +81,11 @@ class Dockerfile:
     ) -> str:
         """The text with every external reference the target reaches replaced by what ``replace`` gives; all else untouched.
 
-        The ``# syntax`` line stays. ``blank_unreached`` empties the other stages (``FROM scratch``, same number of lines): the classic
-        builder builds every stage before the target, and none of those is pinned. Raises ConfigError.
+        A syntax that a build argument names stands nowhere in it. ``blank_unreached`` empties the other stages (``FROM scratch``, same
+        number of lines): the classic builder builds every stage before the target, and none of those is pinned. Raises ConfigError.
         """
         reach = self._reach(target, build_args)
-        edits = [(item.start, item.end, str(replace(item))) for item in reach.references if item.kind != "syntax"]
+        edits = [(item.start, item.end, str(replace(item))) for item in reach.references if item.start >= 0]
         if blank_unreached:
             edits += reach.blanked()
         return _edited(self.parts.scan.text, edits)

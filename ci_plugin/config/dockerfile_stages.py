@@ -17,7 +17,7 @@ from ci_plugin.errors import ConfigError, Location
 from ci_plugin.values.reference import Reference, is_scratch, parse_reference
 
 _MOST_STAGES = 1000
-_SYNTAX_ARG = "BUILDKIT_SYNTAX"
+SYNTAX_ARG = "BUILDKIT_SYNTAX"
 _OWN_SYNTAX = "dockerfile.v0"
 """The build argument that names the image of the syntax instead of the file, and its value for the one inside the engine."""
 _STAGE_NAME = re.compile(r"[a-z][a-z0-9_.-]*", re.ASCII)
@@ -55,7 +55,7 @@ class Parts:
 class DockerfileReference:
     """An external image: where it is named and as what (``from`` | ``copy-from`` | ``mount-from`` | ``syntax``).
 
-    ``start`` and ``end`` are the offsets of the operand in the text.
+    ``start`` and ``end`` are the offsets of the operand in the text; -1 where a build argument names it.
     """
 
     kind: str
@@ -264,7 +264,7 @@ class _Walk:
 
     def _read_syntax(self) -> None:
         word = self._parts.scan.directives.get("syntax")
-        given = self._build_args.get(_SYNTAX_ARG, "").split()
+        given = self._build_args.get(SYNTAX_ARG, "").split()
         if given and given[0] != _OWN_SYNTAX:
             self._external("syntax", Word(given[0], ()), given[0])
         elif word is not None and not given:

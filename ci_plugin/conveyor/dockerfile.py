@@ -6,14 +6,16 @@ Only the files that enter the stage signature are sent to the engine, so a build
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from ci_plugin.config.context import Dockerignore, find_dockerignore, find_followed_link, parse_dockerignore, select
 from ci_plugin.config.dockerfile import DockerfileReference
 from ci_plugin.config.dockerfile_content import ContextUse
+from ci_plugin.config.dockerfile_stages import SYNTAX_ARG
 from ci_plugin.config.model import DockerfileImage
 from ci_plugin.config.references import dockerfile_args, load_dockerfile, pinned_platform
+from ci_plugin.conveyor.dependencies import SourceOf, plan_dependency
 from ci_plugin.conveyor.inputs import hidden, pairs, texts, visible
 from ci_plugin.conveyor.signature import stage_signature
 from ci_plugin.conveyor.stage import BASE_DIGEST, BuildDockerfile, FromExternal, Input, Stage, Unpinned
@@ -43,11 +45,14 @@ class BuildFiles(Protocol):
         ...
 
 
-def dockerfile_stage(image: DockerfileImage, platform: Platform, pins: PinSet, files: BuildFiles) -> Stage:
+def dockerfile_stage(image: DockerfileImage, platform: Platform, pins: PinSet, files: BuildFiles, *, source: SourceOf) -> Stage:
     """The stage ``dockerfile``. Raises ConfigError for a missing or wrong Dockerfile, InputError for a reference without a pin."""
     dockerfile = load_dockerfile(image, files)
     args = dockerfile_args(image, platform)
-    references = [use for use in dockerfile.references(image.target, args) if use.kind != "syntax"]
+    uses = dockerfile.references(image.target, args)
+    references = [use for use in uses if use.kind != "syntax"]
+    sources: dict[str, Input] = {}
+    dependencies = tuple(plan_dependency(item, source, sources) for item in image.dependencies)
 
     def pinned(use: DockerfileReference) -> Reference:
         pin = pins.get(use.reference, use.location)
@@ -65,25 +70,43 @@ def dockerfile_stage(image: DockerfileImage, platform: Platform, pins: PinSet, f
         *_listing_input("context", image, context, use),
         *_added_input("contextAdd", added),
         *(_digest_inputs(references, pinned) if image.from_latest else ()),
+        *texts("addHost", image.add_host.value if image.add_host else None),
+        *sources.values(),
     ]
     inputs.sort(key=lambda item: item.label)
     signature = stage_signature(platform, STAGE_NAME, inputs, None)
-    unpinned = next((pin for use in references if (pin := pins.get(use.reference, use.location)).digest is None), None)
+    unpinned = next((pin for use in uses if (pin := pins.get(use.reference, use.location)).digest is None), None)
     if unpinned:
         return Stage(STAGE_NAME, tuple(inputs), signature, Unpinned(unpinned.refusal))
     work = BuildDockerfile(
         text=dockerfile.pinned(pinned, image.target, args, blank_unreached=True),
         target=image.target,
-        build_args=image.build_args,
+        build_args=_with_syntax(image.build_args, uses, pinned),
         context_directory=image.context,
         context=context,
         is_context_whole=use.whole,
         added=added,
         base=_base(dockerfile.base_use(image.target, args), pinned, platform),
-        pulled=tuple(dict.fromkeys(pinned(use) for use in references)),
+        pulled=tuple(dict.fromkeys(pinned(use) for use in uses)),
         needs_buildkit=dockerfile.needs_buildkit,
+        dependencies=dependencies,
+        secrets=image.secrets,
+        ssh=image.ssh.value if image.ssh else None,
+        network=image.network.value if image.network else None,
+        add_hosts=image.add_host.value if image.add_host else (),
     )
     return Stage(STAGE_NAME, tuple(inputs), signature, work)
+
+
+def _with_syntax(
+    build_args: Mapping[str, str], uses: Iterable[DockerfileReference], pinned: Callable[[DockerfileReference], Reference]
+) -> Mapping[str, str]:
+    """The build arguments with the image of the syntax by digest, where one of them names it; options after it stay."""
+    named = next((use for use in uses if use.kind == "syntax" and use.start < 0), None)
+    if named is None:
+        return build_args
+    options = build_args[SYNTAX_ARG].split()[1:]
+    return {**build_args, SYNTAX_ARG: " ".join([str(pinned(named)), *options])}
 
 
 def _digest_inputs(references: Iterable[DockerfileReference], pinned: Callable[[DockerfileReference], Reference]) -> Iterator[Input]:

@@ -173,7 +173,8 @@ def make_plan(
 
     def _stages(image: Image, platform: Platform) -> tuple[Stage, ...]:
         if isinstance(image, DockerfileImage):
-            return with_spec(dockerfile_stage(image, platform, pins, files), image.image_spec, platform)
+            stage = dockerfile_stage(image, platform, pins, files, source=lambda named: plan_source(named, image, platform))
+            return with_spec(stage, image.image_spec, platform)
         return stapel_stages(
             image,
             platform,

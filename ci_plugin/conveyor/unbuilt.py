@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ci_plugin.config.model import DockerfileImage, Image, StapelImage
-from ci_plugin.config.parts import Placed
+from ci_plugin.config.model import Image, StapelImage
 from ci_plugin.errors import ConfigError, Location
 
 _ANSIBLE = "write its tasks as commands under `shell`, or build that image elsewhere and name the result in `from`"
@@ -42,7 +41,7 @@ def refuse_unbuilt(images: Iterable[Image]) -> None:
 
 def list_unbuilt(image: Image) -> tuple[Unbuilt, ...]:
     """The directives of an image that are not built, in the order of the conveyor."""
-    parts = _stapel(image) if isinstance(image, StapelImage) else _dockerfile(image)
+    parts = _stapel(image) if isinstance(image, StapelImage) else ()
     return tuple(Unbuilt(name, image.name, where, _ANSIBLE if name == "ansible" else "") for name, where in parts)
 
 
@@ -50,23 +49,6 @@ def _stapel(image: StapelImage) -> Iterator[tuple[str, Location]]:
     yield from (("git with url", item.location) for item in image.git if item.remote)
     if image.ansible:
         yield "ansible", image.ansible.location
-
-
-def _dockerfile(image: DockerfileImage) -> Iterator[tuple[str, Location]]:
-    yield from _common(image)
-    yield from _one("ssh", image.ssh)
-    yield from _one("addHost", image.add_host)
-
-
-def _common(image: Image) -> Iterator[tuple[str, Location]]:
-    yield from (("dependencies", item.location) for item in image.dependencies)
-    yield from (("secrets", item.location) for item in image.secrets)
-    yield from _one("network", image.network)
-
-
-def _one(name: str, placed: Placed[object] | None) -> Iterator[tuple[str, Location]]:
-    if placed is not None:
-        yield name, placed.location
 
 
 def _hint(found: Sequence[Unbuilt], images: Sequence[Image]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ci_plugin.config.model import StapelImage
 from ci_plugin.conveyor.plan import PlannedImage
@@ -32,7 +32,7 @@ from ci_plugin.records.stage_labels import Ancestor, StageLabels
 from ci_plugin.services.stage_work.commands import run_commands
 from ci_plugin.services.stage_work.config_change import write_config
 from ci_plugin.services.stage_work.dependencies import TakenFromOthers, dependency_values, put_dependencies
-from ci_plugin.services.stage_work.dockerfile import build_dockerfile, open_dockerfile
+from ci_plugin.services.stage_work.dockerfile import build_dockerfile, build_settings, open_dockerfile
 from ci_plugin.services.stage_work.files import sync_files, tracked_finding, tracked_writes
 from ci_plugin.services.stage_work.image_spec import write_spec
 from ci_plugin.services.stage_work.imports import ImportReader, Taken, merged
@@ -192,10 +192,11 @@ class Maker:
         return sync_files(files, before, self.bring(parent), change, self._shop.git, self._shop.engine)
 
     def _build(self, work: BuildDockerfile, making: Making, base: BaseRecord, output: OutputSink) -> ImageId:
-        args = {**work.build_args, **making.taken.values}
-        labels = self._text(making, base)
-        shop = self._shop
-        return build_dockerfile(replace(work, build_args=args), labels, self._planned.platform, shop.engine, shop.source, output).id
+        shop, labels, platform = self._shop, self._text(making, base), self._planned.platform
+        settings = build_settings(work, shop.surroundings.secrets, shop.surroundings.agents)
+        return build_dockerfile(
+            work, labels, platform, shop.engine, shop.source, output, settings=settings, build_args=making.taken.values
+        ).id
 
     def _open(self, work: FromExternal | FromScratch | FromArchive | FromImage) -> OpenBase:
         engine, platform = self._shop.engine, self._planned.platform

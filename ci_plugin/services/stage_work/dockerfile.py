@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ci_plugin.config.references import platform_args
 from ci_plugin.conveyor.stage import BuildDockerfile
 from ci_plugin.errors import InputError
-from ci_plugin.ports import ContextFile, Engine, EngineImage, OutputSink, SourceTree
+from ci_plugin.ports import NO_BUILD_SETTINGS, BuildSettings, ContextFile, Engine, EngineImage, OutputSink, SourceTree
 from ci_plugin.records.build_record import BaseRecord, BaseState
+from ci_plugin.services.stage_work.mounts import SecretReader
 from ci_plugin.services.stage_work.opening import external_record
 from ci_plugin.services.stage_work.pulling import Bases
+from ci_plugin.services.stage_work.secrets import AgentReader
 from ci_plugin.values.platform import Platform
 from ci_plugin.values.reference import Reference
+from ci_plugin.values.tree import TreeEntry
 
 _READS_CONTEXT = re.compile(r"\s*(?:(?:COPY|ADD)\s(?!\s*(?:--\S+\s+)*--from=)|RUN\s+--mount=)", re.IGNORECASE)
 _NAMES_IMAGE = re.compile(r"(?:\s--from=|--mount=\S*\bfrom=)[\"']?([^\s,\"']+)", re.IGNORECASE)
+_FIRST_FILES, _MOST_FILES = 256, 8192
+_WANTED_BYTES = 1 << 24
 _STAGE_NAME = re.compile(r"^\s*FROM\s.*\sAS\s+(\S+)\s*$", re.IGNORECASE | re.MULTILINE)
 
 
@@ -44,7 +49,17 @@ def _named(work: BuildDockerfile, platform: Platform, places: Mapping[Reference,
 
     dockerfile = parse_dockerfile(work.text.encode(), "Dockerfile")
     args = platform_args(work.build_args, platform)
-    return replace(work, text=dockerfile.pinned(lambda use: places.get(use.reference, use.reference), work.target, args))
+    text = dockerfile.pinned(lambda use: places.get(use.reference, use.reference), work.target, args)
+    return replace(work, text=text, build_args=dict(_syntax_named(work.build_args, places)))
+
+
+def _syntax_named(build_args: Mapping[str, str], places: Mapping[Reference, Reference]) -> Iterator[tuple[str, str]]:
+    """The image of the syntax may be named by a build argument instead of the text."""
+    from ci_plugin.config.dockerfile_stages import SYNTAX_ARG
+
+    names = {str(pinned): str(place) for pinned, place in places.items()}
+    for name, value in build_args.items():
+        yield name, " ".join(names.get(word, word) for word in value.split()) if name == SYNTAX_ARG else value
 
 
 def _refuse_triggers(reference: Reference, image: EngineImage) -> None:
@@ -75,19 +90,41 @@ def _triggers(image: EngineImage) -> list[str]:
     return [str(trigger) for trigger in triggers] if isinstance(triggers, list) else []
 
 
+def build_settings(work: BuildDockerfile, secrets: SecretReader, agents: AgentReader) -> BuildSettings:
+    """What the build finds around it. Raises InputError for a secret or an agent that is not there."""
+    return BuildSettings(
+        secrets=secrets(work.secrets) if work.secrets else {},
+        ssh=agents(work.ssh) if work.ssh else {},
+        network=work.network,
+        add_hosts=work.add_hosts,
+    )
+
+
 def build_dockerfile(
-    work: BuildDockerfile, labels: Mapping[str, str], platform: Platform, engine: Engine, source: SourceTree, output: OutputSink
+    work: BuildDockerfile,
+    labels: Mapping[str, str],
+    platform: Platform,
+    engine: Engine,
+    source: SourceTree,
+    output: OutputSink,
+    *,
+    settings: BuildSettings = NO_BUILD_SETTINGS,
+    build_args: Mapping[str, str] | None = None,
 ) -> EngineImage:
-    """The built image. Raises StageFailed with the output where an instruction fails, InputError for an image of another platform."""
+    """The built image. ``build_args``: what is known of other images only now, by the name of the argument.
+
+    Raises StageFailed with the output where an instruction fails, InputError for an image of another platform.
+    """
     image = engine.build(
         _context(work, source),
         work.text,
         target=work.target,
-        build_args=work.build_args,
+        build_args={**work.build_args, **(build_args or {})},
         labels=labels,
         platform=platform,
         output=output,
         needs_buildkit=work.needs_buildkit,
+        settings=settings,
     )
     if not image.platform.serves(platform):
         message = f"expected the Dockerfile to give an image for {platform}, found one for {image.platform}"
@@ -97,10 +134,20 @@ def build_dockerfile(
 
 def _context(work: BuildDockerfile, source: SourceTree) -> Iterator[ContextFile]:
     prefix = "" if work.context_directory == "." else f"{work.context_directory}/"
-    blobs = source.read(work.context)
     added = {file.path for file in work.added}
-    for entry in work.context:
-        path = entry.path.removeprefix(prefix)
-        if path not in added:
-            yield ContextFile(path, entry.mode, blobs[entry.blob])
+    left = [entry for entry in work.context if entry.path.removeprefix(prefix) not in added]
+    for entry, data in _read_some(left, source):
+        yield ContextFile(entry.path.removeprefix(prefix), entry.mode, data)
     yield from work.added
+
+
+def _read_some(entries: Sequence[TreeEntry], source: SourceTree) -> Iterator[tuple[TreeEntry, bytes]]:
+    """The files' bytes, a part of them at a time: how many at once follows how large they were, so that memory stays about the same."""
+    first, count = 0, _FIRST_FILES
+    while first < len(entries):
+        part = entries[first : first + count]
+        blobs = source.read(part)
+        yield from ((entry, blobs[entry.blob]) for entry in part)
+        first += len(part)
+        size = sum(len(data) for data in blobs.values())
+        count = min(_MOST_FILES, max(1, len(part) * _WANTED_BYTES // max(size, 1)))

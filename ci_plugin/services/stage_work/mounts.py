@@ -11,6 +11,7 @@ from ci_plugin.config.parts import Mount, MountKind, Secret
 from ci_plugin.conveyor.stage import RunCommands
 from ci_plugin.errors import InputError
 from ci_plugin.ports import MountedDirectory, RunSettings
+from ci_plugin.services.stage_work.secrets import AgentReader, no_agents
 from ci_plugin.values.canonical import sha256_hex
 
 SecretReader = Callable[[Sequence[Secret]], Mapping[str, bytes]]
@@ -32,6 +33,7 @@ class Surroundings:
     directory: Path = Path()
     home: Path | None = None
     secrets: SecretReader = no_secrets
+    agents: AgentReader = no_agents
 
     def settings(self, work: RunCommands) -> RunSettings:
         """The settings of one stage. Raises InputError for a ``~`` without a home directory, and for a secret that cannot be read."""

@@ -374,10 +374,18 @@ def test_pinning_replaces_the_operands_and_nothing_else() -> None:
         'RUN --mount=type=bind,"from=busybox",target=/b <<E\r\nFROM alpine\r\nE\r\nCOPY --from="nginx:1" a b\r\n'
     )
     alpine, busybox, nginx = (f"docker.io/library/{name}@{DIGEST}" for name in ("alpine", "busybox", "nginx"))
-    expected = text.replace("al\\\r\npine:${V}", alpine).replace("from=busybox", f"from={busybox}").replace("nginx:1", nginx)
+    syntax = f"docker.io/docker/dockerfile@{DIGEST}"
+    expected = text.replace("docker/dockerfile:1", syntax)
+    expected = expected.replace("al\\\r\npine:${V}", alpine).replace("from=busybox", f"from={busybox}").replace("nginx:1", nginx)
     pinned = parse_dockerfile(text.encode(), "Dockerfile").pinned(by_digest)
     assert pinned == expected
-    assert {str(item.reference) for item in parse(pinned).references() if item.kind != "syntax"} == {alpine, busybox, nginx}
+    assert {str(item.reference) for item in parse(pinned).references()} == {syntax, alpine, busybox, nginx}
+
+
+def test_a_syntax_that_a_build_argument_names_is_pinned_where_it_is_named() -> None:
+    text = "# syntax=docker/dockerfile:1\nFROM alpine\n"
+    pinned = parse(text).pinned(by_digest, None, {"BUILDKIT_SYNTAX": "me/mine:2"})
+    assert pinned == f"# syntax=docker/dockerfile:1\nFROM docker.io/library/alpine@{DIGEST}\n"
 
 
 def test_stages_the_target_does_not_reach_can_be_blanked() -> None:

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from ci_plugin.config.model import ArchiveBase, Configuration, DockerfileImage, ExternalBase, ImageBase, ScratchBase, Shell, StapelImage
+from ci_plugin.config.parts import Placed, Secret, SecretValue
 from ci_plugin.config.platforms import choose_platforms
 from ci_plugin.conveyor.plan import make_plan
 from ci_plugin.conveyor.signature import index_signature
-from ci_plugin.conveyor.stage import BuildDockerfile, FromArchive, FromExternal, FromImage, FromScratch
+from ci_plugin.conveyor.stage import BuildDockerfile, FromArchive, FromExternal, FromImage, FromScratch, Unpinned
 from ci_plugin.errors import ConfigError, InputError, Location
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.pipeline import Scope
@@ -262,3 +263,33 @@ def test_the_image_of_a_syntax_line_enters_nothing_and_may_be_unresolved() -> No
     plans = [plan_dockerfile(text, make_pins(make_pin("alpine"), pin)) for pin in (make_pin("docker/dockerfile:1"), missing)]
     assert plans[0].get("app").signature == plans[1].get("app").signature
     assert plans[0].get("app").signature == plan_dockerfile("FROM alpine\n", ALPINE).get("app").signature
+    assert isinstance(plans[1].get("app").stages[-1].work, Unpinned)
+
+
+def test_the_image_of_a_syntax_line_is_taken_by_digest() -> None:
+    pin = make_pin("docker/dockerfile:1")
+    pinned = f"docker.io/docker/dockerfile@{pin.digest}"
+    pins = make_pins(make_pin("alpine"), pin)
+    (named,) = plan_dockerfile("# syntax=docker/dockerfile:1 # x\nFROM alpine\n", pins)
+    work = named.stages[-1].work
+    assert isinstance(work, BuildDockerfile)
+    assert work.text.startswith(f"# syntax={pinned} # x\n")
+    assert str(work.pulled[0]) == pinned
+    image = DockerfileImage("app", "Dockerfile", AT, build_args={"BUILDKIT_SYNTAX": "docker/dockerfile:1 option"})
+    (by_argument,) = plan_dockerfile("FROM alpine\n", pins, image=image)
+    work = by_argument.stages[-1].work
+    assert isinstance(work, BuildDockerfile)
+    assert work.build_args == {"BUILDKIT_SYNTAX": f"{pinned} option"}
+
+
+def test_what_a_build_finds_around_it_is_handed_on_and_only_hosts_are_inputs() -> None:
+    secrets = (Secret("token", SecretValue(env="T"), AT),)
+    image = DockerfileImage("app", "Dockerfile", AT, secrets=secrets, ssh=Placed("default", AT), network=Placed("none", AT))
+    hosted = replace(image, add_host=Placed(("a:1.2.3.4",), AT))
+    bare = replace(image, secrets=(), ssh=None, network=None)
+    (plain,), (planned,), (other,) = (plan_dockerfile("FROM alpine\n", ALPINE, image=one) for one in (bare, image, hosted))
+    assert planned.signature == plain.signature != other.signature
+    work = other.stages[-1].work
+    assert isinstance(work, BuildDockerfile)
+    assert (work.secrets, work.ssh, work.network, work.add_hosts) == (secrets, "default", "none", ("a:1.2.3.4",))
+    assert "a:1.2.3.4" not in [item.shown for item in other.stages[-1].inputs]

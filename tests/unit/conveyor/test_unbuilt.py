@@ -107,12 +107,12 @@ DOCKERFILE_FATES: Mapping[str, Fate] = {
     "from_latest": (MOVES, True),
     "cache_version": (MOVES, "1"),
     "platforms": (MOVES, (ARM64,)),
-    "dependencies": (REFUSED, (Dependency("lib", AT),)),
-    "secrets": (REFUSED, (Secret("a", SecretValue(env="A"), AT),)),
+    "dependencies": (MOVES, (Dependency("lib", AT),)),
+    "secrets": (HARMLESS, (Secret("a", SecretValue(env="A"), AT),)),  # a credential is no input: another one must not rebuild
     "image_spec": (MOVES, ImageSpec(AT)),
-    "network": (REFUSED, Placed("host", AT)),
-    "ssh": (REFUSED, Placed("default", AT)),
-    "add_host": (REFUSED, Placed(("a:1",), AT)),
+    "network": (HARMLESS, Placed("host", AT)),  # how the commands reach the network, not what they are
+    "ssh": (HARMLESS, Placed("default", AT)),  # a credential
+    "add_host": (MOVES, Placed(("a:1",), AT)),  # which machine a name means is whose files the commands fetch
 }
 EVERY = {StapelImage: STAPEL_FATES, Shell: SHELL_FATES, DockerInstructions: DOCKER_FATES, DockerfileImage: DOCKERFILE_FATES}
 CASES = [(kind, name) for kind, fates in EVERY.items() for name in fates]
