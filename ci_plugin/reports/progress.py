@@ -19,19 +19,18 @@ _KEPT_LINES = 5000
 
 @dataclass(slots=True)
 class _Image:
-    """One image: ``stage`` runs since ``began``, ``done`` of its ``stages`` are ready."""
+    """One image: ``stage``, one of its ``stages``, runs since ``began``; empty where none does."""
 
-    stages: int
-    done: int = 0
+    stages: Sequence[str]
     stage: str = ""
     began: float = 0.0
     lines: list[str] = field(default_factory=list)
 
 
 class Progress:
-    """Follows the images of one build; ``images`` is the number of stages by name. ``now`` is a monotonic clock in seconds."""
+    """Follows the images of one build; ``images`` is the names of the stages of each. ``now`` is a monotonic clock in seconds."""
 
-    def __init__(self, console: Console, images: Mapping[str, int], now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, console: Console, images: Mapping[str, Sequence[str]], now: Callable[[], float] = time.monotonic) -> None:
         self._console = console
         self._images = {name: _Image(stages) for name, stages in images.items()}
         self._ended: set[str] = set()
@@ -63,6 +62,11 @@ class Progress:
             for line in lines:
                 self._console.build_output(line)
 
+    def stage_reused(self, image: str, stage: str) -> None:
+        """It was made of the same before: nothing ran."""
+        self._finish(image)
+        self._console.event(f"{image}: stage {stage} is as it was, what it takes has not changed")
+
     def image_ended(self, image: str) -> None:
         """It is ready, or will not be."""
         with self._lock:
@@ -84,7 +88,8 @@ class Progress:
             width = max((len(name) for name, _ in running), default=0)
             now = self._now()
             rows = [
-                f"  {name:<{width}}  [{state.done + 1}/{state.stages}] {state.stage}  {_time(now - state.began)}" for name, state in running
+                f"  {name:<{width}}  [{state.stages.index(state.stage) + 1}/{len(state.stages)}] {state.stage}  {_time(now - state.began)}"
+                for name, state in running
             ]
             return [*rows, f"  {len(self._ended)} of {len(self._images)} images ready, {waiting} waiting  {_time(now - self._began)}"]
 
@@ -92,7 +97,7 @@ class Progress:
         with self._lock:
             state = self._images[image]
             lines, state.lines = state.lines, []
-            state.done, state.stage = state.done + 1, ""
+            state.stage = ""
             return lines
 
 

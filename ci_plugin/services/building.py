@@ -125,6 +125,7 @@ class _Line:
     def _build(self, stage: Stage, parent: Parent | None) -> Parent:
         with self._placed(stage), Spool() as spool, self._losing(parent):
             started = time.monotonic()
+            self._shop.stage_begun(self._planned.title, stage.name)
             making = Making(stage, parent, self._maker.take(stage, spool))
             making = replace(making, key=self._reuse_key(making))
             if reused := self._reuse(making):

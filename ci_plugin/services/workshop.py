@@ -40,6 +40,8 @@ class Workshop:
     places: Places = pinned_place_only
     copy_used: Callable[[Reference, Reference], None] = _tell_nobody
     """Told once of every base that only a copy still has: what was pinned, and the copy."""
+    stage_begun: Callable[[str, str], None] = _tell_nobody
+    """Told image and stage before every stage that is made."""
     stage_reused: Callable[[str, str], None] = _tell_nobody
     """Told image and stage where equal files of other images spared its build."""
     finding: Callable[[Finding], None] = _tell_nobody

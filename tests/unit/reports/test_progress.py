@@ -57,13 +57,13 @@ def ticking(*times: float) -> Callable[[], float]:
 
 
 def test_a_row_tells_image_stage_and_time() -> None:
-    progress = Progress(make_console(io.StringIO()), {"app": 3, "database": 2}, ticking(0, 10, 85))
+    progress = Progress(make_console(io.StringIO()), {"app": ["from", "install", "setup"], "database": ["from"]}, ticking(0, 10, 85))
     progress.stage_begun("app", "install")
-    assert progress.rows() == ["  app  [1/3] install  1 min 15 s", "  0 of 2 images ready, 1 waiting  1 min 25 s"]
+    assert progress.rows() == ["  app  [2/3] install  1 min 15 s", "  0 of 2 images ready, 1 waiting  1 min 25 s"]
 
 
 def test_ready_images_are_counted_and_have_no_row() -> None:
-    progress = Progress(make_console(io.StringIO()), {"app": 1, "db": 1}, ticking(0))
+    progress = Progress(make_console(io.StringIO()), {"app": ["from"], "db": ["from"]}, ticking(0))
     progress.stage_begun("app", "from")
     progress.stage_built("app", "from", 1.0)
     progress.image_ended("app")
@@ -73,7 +73,7 @@ def test_ready_images_are_counted_and_have_no_row() -> None:
 def test_rows_stand_below_what_is_printed_and_are_gone_in_the_end() -> None:
     terminal = Terminal()
     console = make_console(terminal)
-    progress = Progress(console, {"app": 2}, ticking(0))
+    progress = Progress(console, {"app": ["from", "setup"]}, ticking(0))
     with progress.shown():
         progress.stage_begun("app", "from")
         console.event("an event")
@@ -84,7 +84,7 @@ def test_rows_stand_below_what_is_printed_and_are_gone_in_the_end() -> None:
 
 def test_rows_are_gone_when_an_error_ends_the_build() -> None:
     terminal = Terminal()
-    with pytest.raises(KeyboardInterrupt), Progress(make_console(terminal), {"app": 1}).shown():
+    with pytest.raises(KeyboardInterrupt), Progress(make_console(terminal), {"app": ["from"]}).shown():
         raise KeyboardInterrupt
     assert terminal.screen == []
     assert [thread.name for thread in threading.enumerate() if thread.name == "stagepin-live"] == []
@@ -98,7 +98,7 @@ def test_nothing_is_drawn_where_no_terminal_is() -> None:
         (Terminal(), "plain", 0, True),
     ):
         console = make_console(stream, "gitlab" if style == "gitlab" else "plain", verbosity, is_dumb=is_dumb)
-        with Progress(console, {"app": 1}).shown():
+        with Progress(console, {"app": ["from"]}).shown():
             console.result("x")
         assert "\x1b[" not in stream.getvalue()
         assert "images ready" not in stream.getvalue()
@@ -123,7 +123,7 @@ def test_rows_are_cut_to_the_terminal() -> None:
 
 def test_what_stages_printed_stands_together_in_a_section_each() -> None:
     stream = io.StringIO()
-    progress = Progress(make_console(stream, "github", 1), {"a": 1, "b": 1}, ticking(0))
+    progress = Progress(make_console(stream, "github", 1), {"a": ["install"], "b": ["install"]}, ticking(0))
     for image in ("a", "b"):
         progress.stage_begun(image, "install")
     for image in ("a", "b", "a"):
