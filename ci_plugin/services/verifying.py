@@ -6,7 +6,7 @@ name; what the registry cannot answer is an error of the run, not a finding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ci_plugin.conveyor.stage import BASE_DIGEST
@@ -17,10 +17,11 @@ from ci_plugin.ports import Registry
 from ci_plugin.records.build_record import BaseRecord, BaseState, BuildRecord, ImageRecord, PlatformRecord
 from ci_plugin.records.stage_labels import OCI_BASE_DIGEST, StageLabels, parse_stage_labels
 from ci_plugin.values.finding import Finding, Severity
-from ci_plugin.values.manifest import LARGEST_CONFIG, ImageConfig, Manifest, parse_image_config
+from ci_plugin.values.manifest import DOCKER_INDEX, LARGEST_CONFIG, OCI_INDEX, ImageConfig, Manifest, parse_image_config
 from ci_plugin.values.platform import Platform
 from ci_plugin.values.reference import Reference, Repository, parse_reference
 
+_REBUILD = "the image is not the recorded one: do not deploy it; find out who wrote it, then build again"
 _GONE_HINT = "it was deleted or garbage-collected: build again in this scope, it gets the same bases"
 RULES = {
     "pins-fork": "the pins are of the project's own code, not of a fork's",
@@ -28,6 +29,7 @@ RULES = {
     "record-commit": "the build record is of the commit that is deployed",
     "record-published": "the build record's images are in its registry repository, and that is the one this job names",
     "image-exists": "the recorded digest is in the registry",
+    "index-platforms": "an image for several platforms is an index of exactly the recorded manifests",
     "image-config": "digest, image ID and platform are the recorded ones",
     "image-labels": "the image says it is the recorded stage signature on the recorded base",
     "base-layers": "the image begins with the recorded base's layers",
@@ -41,14 +43,14 @@ RULES = {
 class Expected:
     """What the deploy job knows by itself: its commit and the repository it names (None to take the record's), and the pins.
 
-    ``signatures``: with ``--recompute`` those of this checkout, by image name. ``fork``: the fork whose code started this job, whatever the
-    pins say: they may be forged by it. ``allows_fork``: what a fork's code made may ship.
+    ``signatures``: with ``--recompute`` those of this checkout, by image name and platform. ``fork``: the fork whose code started this
+    job, whatever the pins say: they may be forged by it. ``allows_fork``: what a fork's code made may ship.
     """
 
     commit: str | None
     repository: Repository | None
     pins: PinSet
-    signatures: Mapping[str, str] | None = None
+    signatures: Mapping[str, Mapping[Platform, str]] | None = None
     fork: str = ""
     allows_fork: bool = False
 
@@ -92,23 +94,73 @@ def _verify_image(name: str, record: BuildRecord, image: ImageRecord, expected: 
     if manifest is None:
         yield _error("image-exists", f"expected {name!r} at {image.reference}, found it gone", where, _GONE_HINT)
         return
-    for platform, platform_record in image.platforms.items():
-        recomputed = (expected.signatures or {}).get(name)
-        if recomputed is not None and recomputed != platform_record.signature:
-            message = f"expected the stage signature {platform_record.signature} for {name!r}, found {recomputed} for this checkout"
-            yield _error("signature-recomputed", message, where, f"`stagepin explain {name} --against RECORD` says what changed")
-        yield from _verify_config(name, platform, platform_record, manifest, image.reference, registry)
+    if expected.signatures is not None and name in expected.signatures:
+        yield from _verify_signatures(name, image, expected.signatures[name], where)
+    if manifest.descriptor.is_index and image.media_type in (OCI_INDEX, DOCKER_INDEX):
+        yield from _verify_index(name, image, manifest, image.reference, registry)
+    else:
+        for platform, platform_record in image.platforms.items():
+            yield from _verify_config(_title(name, image, platform), platform, platform_record, manifest, image.reference, registry)
+    for platform_record in image.platforms.values():
         yield from _verify_base(name, platform_record, expected.pins, where)
 
 
+def _verify_signatures(name: str, image: ImageRecord, recomputed: Mapping[Platform, str], where: Location) -> Iterator[Finding]:
+    hint = f"`stagepin explain {name} --against RECORD` says what changed"
+    for platform, recorded in image.platforms.items():
+        found = recomputed.get(platform)
+        if found is None:
+            built_for = ", ".join(map(str, recomputed))
+            message = f"expected {name!r} to be built for {platform}, as its record says, found it built for {built_for} by this checkout"
+            yield _error("signature-recomputed", message, where, "give verify the --platform that build had")
+        elif found != recorded.signature:
+            message = (
+                f"expected the stage signature {recorded.signature} for {_title(name, image, platform)}, found {found} for this checkout"
+            )
+            yield _error("signature-recomputed", message, where, hint)
+    for platform in set(recomputed) - set(image.platforms):
+        message = f"expected {name!r} to be recorded for {platform} too, which this checkout builds, found {_listed(image.platforms)} alone"
+        yield _error("signature-recomputed", message, where, "build it for every platform, then `stagepin build --require-built`")
+
+
+def _verify_index(name: str, image: ImageRecord, index: Manifest, reference: Reference, registry: Registry) -> Iterator[Finding]:
+    where = Location(str(reference))
+    for platform, recorded in image.platforms.items():
+        entry = index.find_platform(platform)
+        if entry is None or entry.digest != recorded.digest:
+            found = entry.digest if entry else _listed(platform for platform, _ in index.entries if platform)
+            message = f"expected the index of {name!r} to have {recorded.digest} for {platform}, found {found}"
+            yield _error("index-platforms", message, where, _REBUILD)
+            continue
+        child = reference.repository.at(entry.digest)
+        manifest = registry.find_manifest(child)
+        if manifest is None:
+            message = f"expected {_title(name, image, platform)} at {child}, found it gone"
+            yield _error("image-exists", message, Location(str(child)), _GONE_HINT)
+        else:
+            yield from _verify_config(_title(name, image, platform), platform, recorded, manifest, child, registry)
+    for served, descriptor in index.entries:
+        if served and not any(known.serves(served) for known in image.platforms):
+            message = f"expected the index of {name!r} to be for {_listed(image.platforms)}, found {descriptor.digest} for {served} too"
+            yield _error("index-platforms", message, where, _REBUILD)
+
+
+def _title(name: str, image: ImageRecord, platform: Platform) -> str:
+    """The image in messages, with its platform where it has several."""
+    return f"{name!r} ({platform})" if len(image.platforms) > 1 else repr(name)
+
+
+def _listed(platforms: Iterable[Platform]) -> str:
+    return ", ".join(map(str, platforms)) or "no platform"
+
+
 def _verify_config(
-    name: str, platform: Platform, recorded: PlatformRecord, manifest: Manifest, reference: Reference, registry: Registry
+    title: str, platform: Platform, recorded: PlatformRecord, manifest: Manifest, reference: Reference, registry: Registry
 ) -> Iterator[Finding]:
     where = Location(str(reference))
-    rebuild = "the image is not the recorded one: do not deploy it; find out who wrote it, then build again"
     if manifest.config is None or manifest.image_id != recorded.image_id:
         found = "an index" if manifest.config is None else manifest.image_id
-        yield _error("image-config", f"expected {name!r} to have the image ID {recorded.image_id}, found {found}", where, rebuild)
+        yield _error("image-config", f"expected {title} to have the image ID {recorded.image_id}, found {found}", where, _REBUILD)
         return
     try:
         config = parse_image_config(registry.get_blob(reference.repository, manifest.config, LARGEST_CONFIG))
@@ -116,31 +168,31 @@ def _verify_config(
         yield _error("image-exists", error.message, where, _GONE_HINT)
         return
     except ValueError as error:
-        yield _error("image-config", f"expected {name!r} to be an image, found something else: {error}", where, rebuild)
+        yield _error("image-config", f"expected {title} to be an image, found something else: {error}", where, _REBUILD)
         return
     if recorded.digest != manifest.descriptor.digest:
-        message = f"expected {name!r} for {platform} at {recorded.digest}, as its record says, found {manifest.descriptor.digest}"
-        yield _error("image-config", message, where, rebuild)
+        message = f"expected {title} for {platform} at {recorded.digest}, as its record says, found {manifest.descriptor.digest}"
+        yield _error("image-config", message, where, _REBUILD)
     if not config.platform.serves(platform):
-        yield _error("image-config", f"expected {name!r} to be for {platform}, found {config.platform}", where, rebuild)
-    yield from (_error("image-labels", message, where, rebuild) for message in _label_faults(name, recorded, config))
+        yield _error("image-config", f"expected {title} to be for {platform}, found {config.platform}", where, _REBUILD)
+    yield from (_error("image-labels", message, where, _REBUILD) for message in _label_faults(title, recorded, config))
     layers = config.diff_ids[: len(recorded.base.diff_ids)]
     if layers != recorded.base.diff_ids:
         expected = ", ".join(map(str, recorded.base.diff_ids))
-        message = f"expected {name!r} to begin with the base's layers {expected}, found {', '.join(map(str, layers)) or 'none'}"
-        yield _error("base-layers", message, where, rebuild)
+        message = f"expected {title} to begin with the base's layers {expected}, found {', '.join(map(str, layers)) or 'none'}"
+        yield _error("base-layers", message, where, _REBUILD)
 
 
-def _label_faults(name: str, recorded: PlatformRecord, config: ImageConfig) -> Iterator[str]:
+def _label_faults(title: str, recorded: PlatformRecord, config: ImageConfig) -> Iterator[str]:
     try:
         labels = parse_stage_labels(config.labels)
     except ValueError as error:
-        yield f"expected {name!r} to carry stagepin's labels, found {error}"
+        yield f"expected {title} to carry stagepin's labels, found {error}"
         return
     if labels.signature != recorded.signature:
-        yield f"expected {name!r} to be labelled with stage signature {recorded.signature}, found {labels.signature}"
+        yield f"expected {title} to be labelled with stage signature {recorded.signature}, found {labels.signature}"
     if _base_facts(labels.base) != _base_facts(recorded.base) or not _oci_base_agrees(labels, config):
-        yield f"expected {name!r} to be labelled with base {recorded.base.digest}, found {labels.base.digest}"
+        yield f"expected {title} to be labelled with base {recorded.base.digest}, found {labels.base.digest}"
 
 
 def _base_facts(base: BaseRecord) -> tuple[object, ...]:

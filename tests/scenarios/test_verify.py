@@ -30,6 +30,17 @@ def built(project: Project) -> Job:
     return job
 
 
+def build_for_both(project: Project) -> Job:
+    """A job that pinned and built for amd64 and arm64."""
+    children = {name: project.registry.put_image(BASE, None, seed=name, platform=name) for name in ("linux/amd64", "linux/arm64")}
+    project.registry.put_index(BASE, "latest", children)
+    project.commit(config="image: app\nfrom: BASE\nfromLatest: true\nplatform: [linux/amd64, linux/arm64]\ndocker:\n  USER: app\n")
+    job = project.pipeline().job()
+    job.must("pin")
+    job.must("build")
+    return job
+
+
 def test_a_commit_that_is_no_full_id_is_refused_before_anything_is_compared(built: Job) -> None:
     ran = built.run("verify", "--commit", "HEAD~1")
     assert ran.code == 2
@@ -247,6 +258,57 @@ class TestFindings:
         finding = refused(built, "--recompute", VERSION="2")
         assert finding["rule"] == "signature-recomputed"
         assert "`stagepin explain app --against RECORD` says what changed" in finding["hint"]
+
+    @pytest.mark.parametrize("is_lost", [False, True], ids=["another manifest", "one manifest less"])
+    def test_an_index_that_does_not_hold_what_was_built(self, project: Project, is_lost: bool) -> None:
+        job = build_for_both(project)
+        children = {name: Digest(platform["digest"]) for name, platform in job.record["images"]["app"]["platforms"].items()}
+        children["linux/arm64"] = project.registry.put_image(STAGES, platform="linux/arm64", seed="another")
+        if is_lost:
+            del children["linux/arm64"]
+        index = project.registry.put_index(STAGES, None, children)
+        edit_record(job, lambda image, _: image.update(digest=str(index), reference=f"{project.stages}@{index}"))
+        finding = refused(job)
+        assert finding["rule"] == "index-platforms"
+        expected = job.record["images"]["app"]["platforms"]["linux/arm64"]["digest"]
+        found = "linux/amd64" if is_lost else children["linux/arm64"]
+        assert finding["message"] == f"expected the index of 'app' to have {expected} for linux/arm64, found {found}"
+
+    def test_an_index_with_a_platform_that_was_not_built(self, project: Project) -> None:
+        job = build_for_both(project)
+        children = {name: Digest(platform["digest"]) for name, platform in job.record["images"]["app"]["platforms"].items()}
+        children["linux/s390x"] = project.registry.put_image(STAGES, platform="linux/s390x", seed="smuggled")
+        index = project.registry.put_index(STAGES, None, children)
+        edit_record(job, lambda image, _: image.update(digest=str(index), reference=f"{project.stages}@{index}"))
+        finding = refused(job)
+        assert finding["rule"] == "index-platforms"
+        assert finding["message"] == (
+            f"expected the index of 'app' to be for linux/amd64, linux/arm64, found {children['linux/s390x']} for linux/s390x too"
+        )
+
+    def test_a_platform_of_an_index_that_is_gone(self, project: Project) -> None:
+        job = build_for_both(project)
+        digest = job.record["images"]["app"]["platforms"]["linux/arm64"]["digest"]
+        project.registry.delete(STAGES, Digest(digest))
+        finding = refused(job)
+        assert finding["rule"] == "image-exists"
+        assert finding["message"] == f"expected 'app' (linux/arm64) at {project.stages}@{digest}, found it gone"
+
+    def test_a_platform_on_another_base_than_was_pinned(self, project: Project) -> None:
+        job = build_for_both(project)
+        edit_record(job, lambda image, _: image["platforms"]["linux/arm64"]["base"].update(diffIds=[OTHER_DIGEST]))
+        messages = [finding["message"] for finding in job.run("verify", "--format", "json").document["findings"]]
+        assert any(text.startswith(f"expected 'app' (linux/arm64) to begin with the base's layers {OTHER_DIGEST}") for text in messages)
+
+    def test_a_checkout_that_builds_for_other_platforms(self, project: Project) -> None:
+        job = build_for_both(project)
+        job.must("verify", "--recompute")
+        finding = refused(job, "--recompute", "--platform", "linux/amd64")
+        assert finding["rule"] == "signature-recomputed"
+        assert finding["message"] == (
+            "expected 'app' to be built for linux/arm64, as its record says, found it built for linux/amd64 by this checkout"
+        )
+        assert finding["hint"] == "give verify the --platform that build had"
 
     def test_every_rule_has_a_test_here(self) -> None:
         text = Path(__file__).read_text()

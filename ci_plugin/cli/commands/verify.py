@@ -26,6 +26,7 @@ from ci_plugin.reports.tables import format_table
 from ci_plugin.services.fetching import FoundRecord, KeptWhereItCan, get_record
 from ci_plugin.services.verifying import Expected, verify
 from ci_plugin.values.pipeline import parse_commit
+from ci_plugin.values.platform import Platform
 
 
 @click.command("verify", help="Prove that what was built is what ships: exit 0 if so, 1 with findings if not. Asks no upstream registry.")
@@ -105,9 +106,9 @@ def _full_commit(text: str | None) -> str | None:
         raise InputError(f"--commit: {error}", hint="write it whole: `git rev-parse NAME` prints it") from None
 
 
-def _signatures(project: ProjectSession, pins: PinSet, images: Mapping[str, object]) -> Mapping[str, str]:
+def _signatures(project: ProjectSession, pins: PinSet, images: Mapping[str, object]) -> Mapping[str, Mapping[Platform, str]]:
     plan = make_plan(project.configuration, pins, project.files, tuple(images), project.platforms)
-    return {planned.name: planned.signature for planned in plan}
+    return {image.name: {platform: planned.signature for platform, planned in image.platforms.items()} for image in plan.by_image}
 
 
 def _write_env_file(project: ProjectSession, name: str, references: Mapping[str, str]) -> None:
