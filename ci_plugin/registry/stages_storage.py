@@ -35,6 +35,8 @@ class RegistryStagesStorage:
         self._documents = RegistryDocuments(repository, registry)
         self._configs: dict[Digest, ImageConfig] = {}
         """By digest, so that reading a stage again after the settle time is one request."""
+        self._published: dict[Digest, Manifest] = {}
+        """What this run put under a name of its own, so that naming it asks for nothing."""
 
     @property
     def repository(self) -> Repository | None:
@@ -77,6 +79,7 @@ class RegistryStagesStorage:
         top = self._get_pushed(pushed)
         manifest = self._unwrap(top)
         self._check_identity(image, top, manifest)
+        self._published[manifest.descriptor.digest] = manifest
         return self._stored(manifest, self._repository.at(manifest.descriptor.digest))
 
     def set_if_absent(self, signature: str, candidate: StoredStage) -> None:
@@ -126,6 +129,7 @@ class RegistryStagesStorage:
             # The config was brought back, so what the registry still misses are layers.
             lost = f"expected {self._repository} to have the layers of {manifest.descriptor.digest}, found some lost"
             raise Gone(f"{lost}: {error.message}", where=error.where) from error
+        self._published[relabelled.descriptor.digest] = relabelled
         return self._stored(relabelled, self._repository.at(relabelled.descriptor.digest))
 
     def publish_index(self, signature: str, images: Mapping[Platform, StoredStage]) -> Descriptor | None:
@@ -200,7 +204,7 @@ class RegistryStagesStorage:
         return self._engine
 
     def _get_published(self, digest: Digest) -> Manifest:
-        manifest = self._registry.find_manifest(self._repository.at(digest))
+        manifest = self._published.get(digest) or self._registry.find_manifest(self._repository.at(digest))
         if manifest is None:
             raise Gone(f"expected {self._repository.at(digest)}, which is stored; found nothing")
         return manifest

@@ -1,0 +1,89 @@
+"""Two builders of one stage: a thousand rounds over a real registry, and what a build says where two records may differ (DESIGN.md §8)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from ci_plugin.demo.rig import start_registry
+from ci_plugin.ports import StoredStage
+from ci_plugin.values.digest import ImageId
+from ci_plugin.values.platform import DEFAULT_PLATFORM
+from ci_plugin.values.reference import Repository
+from tests.fakes.engine import FakeEngine
+from tests.fakes.registry import FakeRegistry
+from tests.fakes.registry_client import make_client
+from tests.scenarios.elections import Builder, Builders, Job, check, race, run_round
+
+SETTLE = 2.0
+SHORT = (Job(0, 1), Job(0.5, 0))
+"""The first looks, the second looks and writes, the first writes half a second later."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with start_registry(tmp_path_factory.mktemp("registry")) as registry:
+        yield registry.address
+
+
+def make_builders(repository: Repository) -> Builders:
+    return Builder("one", repository, FakeEngine(make_client())), Builder("two", repository, FakeEngine(make_client()))
+
+
+def import_base(builder: Builder) -> ImageId:
+    return builder.engine.import_rootfs(None, DEFAULT_PLATFORM, {}).id
+
+
+def publish_both(builders: Builders) -> tuple[StoredStage, StoredStage]:
+    one, two = (builder.storage.publish_unique("0" * 64, builder.image(import_base(builder))) for builder in builders)
+    return one, two
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("part", range(4))
+def test_in_a_thousand_rounds_records_differ_only_where_a_writer_stalls_for_longer_than_the_settle_time(server: str, part: int) -> None:
+    repository, chance = Repository(server, f"elections/{part}"), random.Random(part)  # noqa: S311 - a choice, not a secret
+    builders = make_builders(repository)
+    images = publish_both(builders)
+    for number in range(250):
+        if number % 5:
+            jobs = [Job(chance.uniform(0, SETTLE), chance.uniform(0, SETTLE * 0.99)) for _ in range(2)]
+        else:
+            # The second has settled and recorded its digest when the first one writes at last.
+            jobs = [Job(0, chance.uniform(SETTLE * 3, SETTLE * 9)), Job(chance.uniform(0.01, SETTLE), chance.uniform(0, SETTLE * 0.9))]
+        ended = run_round(builders, images, SETTLE, (jobs[0], jobs[1]))
+        assert ended.is_one is bool(number % 5)
+        assert ended.is_told is not ended.is_one
+    assert check(ended, repository) == ""
+
+
+@pytest.mark.engine
+def test_builders_that_race_in_real_time_agree_or_say_that_they_may_not(server: str) -> None:
+    repository, chance = Repository(server, "elections/race"), random.Random(7)  # noqa: S311 - a choice, not a secret
+    builders = make_builders(repository)
+    bases = [import_base(builder) for builder in builders]
+    for number in range(20):
+        stall = chance.uniform(0, 0.2 if number % 4 == 0 else 0.02)
+        ended = race(builders, bases, 0.1, (stall, 0.0) if number % 2 else (0.0, stall))
+        assert check(ended, repository) == ""
+
+
+def test_without_the_settle_time_a_short_stall_gives_two_records_and_nobody_knows() -> None:
+    # The twin: what the settle time is for.
+    with FakeRegistry() as registry:
+        builders = make_builders(Repository(registry.address, "elections"))
+        images = publish_both(builders)
+        without = run_round(builders, images, 0.0, SHORT)
+        assert (without.is_one, without.is_told) == (False, False)
+        assert run_round(builders, images, SETTLE, SHORT).is_one
+
+
+def test_with_immutable_tags_all_adopt_one_digest_however_long_one_stalls() -> None:
+    with FakeRegistry() as registry:
+        builders = make_builders(Repository(registry.address, "elections"))
+        images = publish_both(builders)
+        registry.immutable_tags = True
+        for stall in (0.0, 1.0, 100.0):
+            assert run_round(builders, images, SETTLE, (Job(0, stall), Job(0.5, 0))).is_one
