@@ -6,7 +6,8 @@ Rules
    serves. An index that moved over the same manifests, as an attestation makes it, is unchanged for us.
 2. A move matters where the digest enters a stage signature, or a platform's manifest is another one. The image of ``# syntax`` and a
    reference that was pinned without a digest move without mattering: nothing was or will be built on them by that digest.
-3. A reference that is gone, or of which the registry says nothing, has not moved: what it means now is not known.
+3. A branch or tag of another git repository moved where it means another commit now; a pinned commit never moves.
+4. A reference that is gone, or of which the registry says nothing, has not moved: what it means now is not known.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from ci_plugin.errors import Gone, StagepinError
+from ci_plugin.pins.git_pin import GitPin
 from ci_plugin.pins.pin_set import Pin, PinSet
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.platform import Platform
@@ -48,7 +50,7 @@ class Drift:
 
     @property
     def state(self) -> DriftState:
-        """What became of the reference, as rules 1 and 3 have it."""
+        """What became of the reference, as rules 1 and 4 have it."""
         if self.failure is not None:
             return DriftState.GONE if isinstance(self.failure, Gone) else DriftState.UNKNOWN
         if self.has_another_digest and (self.stages or not self.pin.platforms or self.moved_platforms):
@@ -77,12 +79,36 @@ class Drift:
 
 
 @dataclass(frozen=True, slots=True)
+class GitDrift:
+    """One pin of another git repository, and the commit its ref means now; None with ``failure`` where the repository did not say."""
+
+    pin: GitPin
+    current: str | None
+    failure: StagepinError | None = None
+
+    @property
+    def state(self) -> DriftState:
+        """What became of the ref, as rules 3 and 4 have it; without an answer and a failure it is gone."""
+        if self.failure is not None:
+            return DriftState.UNKNOWN
+        if self.current is None:
+            return DriftState.GONE
+        return DriftState.UNCHANGED if self.current == self.pin.commit else DriftState.MOVED
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """The images that take files from it, in the order of its origins."""
+        return tuple(dict.fromkeys(origin.image for origin in self.pin.origin))
+
+
+@dataclass(frozen=True, slots=True)
 class DriftReport:
-    """The drift of every pin of a set, in the set's order, and when the registries were asked."""
+    """The drift of every pin of a set, in the set's order, and when the registries and repositories were asked."""
 
     pins: PinSet
     drifts: tuple[Drift, ...]
     asked_at: datetime
+    git: tuple[GitDrift, ...] = ()
 
     @property
     def has_open_stages(self) -> bool:
@@ -91,5 +117,15 @@ class DriftReport:
 
     @property
     def that_matter(self) -> tuple[Drift, ...]:
-        """The moves that a new scope would build on: what ``--fail``, the output ``drift`` and a new comment go by."""
+        """The moves of images that a new scope would build on."""
         return tuple(drift for drift in self.drifts if drift.matters)
+
+    @property
+    def moved_git(self) -> tuple[GitDrift, ...]:
+        """The refs of other repositories that mean another commit now: a new scope would take its files."""
+        return tuple(drift for drift in self.git if drift.state is DriftState.MOVED)
+
+    @property
+    def names_that_matter(self) -> tuple[str, ...]:
+        """Every move that a new scope would build on, by name: what ``--fail``, the output ``drift`` and a new comment go by."""
+        return (*(str(drift.pin.reference) for drift in self.that_matter), *(drift.pin.name for drift in self.moved_git))

@@ -30,6 +30,11 @@ class GitPin:
         return f"{self.url} {self.ref}"
 
     @property
+    def is_commit(self) -> bool:
+        """Whether a commit was named, which means itself for ever."""
+        return self.ref == self.commit
+
+    @property
     def place(self) -> Location | None:
         """Where it is named first."""
         return Location(self.origin[0].file, self.origin[0].line) if self.origin else None

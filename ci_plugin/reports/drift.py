@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ci_plugin.errors import AccessDenied, Gone
-from ci_plugin.pins.drift import Drift, DriftReport, DriftState
+from ci_plugin.pins.drift import Drift, DriftReport, DriftState, GitDrift
 from ci_plugin.pins.pin_set import PinSet
 from ci_plugin.reports.findings import findings_document
 from ci_plugin.reports.markdown import render_markdown
@@ -25,6 +25,9 @@ RULES = {
     "drift-gone": "the registry has the reference no more",
     "drift-denied": "the registry does not let us read the reference",
     "drift-unknown": "the registry gave no answer that can be used",
+    "drift-git-moved": "the branch or tag means another commit now, whose files the next scope takes",
+    "drift-git-gone": "the repository has the branch or tag no more",
+    "drift-git-unknown": "the repository gave no answer that can be used",
 }
 """Rule name → what became of the reference: a name is stable, pipelines may look for it."""
 
@@ -33,6 +36,10 @@ _HINTS = {
     "drift-unused": "nothing to do",
     "drift-index": "nothing to do",
     "drift-gone": "build what this scope still needs before its pinned digest is collected too, and give the images another base",
+}
+_GIT_HINTS = {
+    "drift-git-moved": "nothing to do in this scope, it keeps its commit; a new pipeline takes the new one",
+    "drift-git-gone": "build what this scope still needs before the commit is collected too, and name another branch or tag",
 }
 _MOST_ROWS = 50
 """Rows of a comment: GitHub takes 65536 characters."""
@@ -54,12 +61,12 @@ def drift_marker(project: PipelineId, directory: str, config: str | None) -> str
 
 def headline(report: DriftReport) -> str:
     """One line: how many moved, and how many nobody knows about."""
-    if not report.drifts:
+    if not report.drifts and not report.git:
         return "no reference is pinned"
-    states = [drift.state for drift in report.drifts]
+    states = [*(drift.state for drift in report.drifts), *(drift.state for drift in report.git)]
     moved = states.count(DriftState.MOVED)
     others = {
-        "that no stage is built on": moved - len(report.that_matter),
+        "that no stage is built on": moved - len(report.names_that_matter),
         "gone": states.count(DriftState.GONE),
         "unknown": states.count(DriftState.UNKNOWN),
     }
@@ -73,6 +80,7 @@ def format_drift(report: DriftReport, width: int | None = None) -> str:
         (str(drift.pin.reference), drift.state.value, str(drift.pin.digest or ""), str(drift.current or ""), ", ".join(drift.images))
         for drift in report.drifts
     ]
+    rows += [(drift.pin.name, drift.state.value, drift.pin.commit, drift.current or "", ", ".join(drift.images)) for drift in report.git]
     table = [format_table(("REFERENCE", "STATE", "PINNED", "NOW", "IMAGES"), rows, width), ""] if rows else []
     sentences = [neutral(finding.message) for finding in drift_findings(report)]
     return "\n".join([*table, *sentences, neutral(headline(report))])
@@ -80,11 +88,17 @@ def format_drift(report: DriftReport, width: int | None = None) -> str:
 
 def drift_findings(report: DriftReport) -> tuple[Finding, ...]:
     """One finding, for information, for each reference that is not as it was pinned."""
-    return tuple(
+    images = (
         Finding(rule, Severity.INFO, _sentence(drift, report.pins), drift.pin.place, _hint(rule, drift))
         for drift in report.drifts
         if (rule := _rule(drift))
     )
+    repositories = (
+        Finding(rule, Severity.INFO, _git_sentence(drift, report.pins), drift.pin.place, _git_hint(rule, drift))
+        for drift in report.git
+        if (rule := _git_rule(drift))
+    )
+    return (*images, *repositories)
 
 
 def drift_document(report: DriftReport) -> dict[str, object]:
@@ -96,23 +110,25 @@ def drift_document(report: DriftReport) -> dict[str, object]:
         "commit": pins.commit,
         "pinnedAt": format_time(pins.created_at),
         "askedAt": format_time(report.asked_at),
-        "moved": bool(report.that_matter),
+        "moved": bool(report.names_that_matter),
         **findings_document(drift_findings(report)),
         "drift": [_body(drift) for drift in report.drifts],
+        **({"git": [_git_body(drift) for drift in report.git]} if report.git else {}),
     }
 
 
 def drift_markdown(report: DriftReport) -> str:
     """A heading, a table of what moved and a list of the rest; foreign text stands in code spans."""
-    moved = report.that_matter
+    moved = [*(_row(drift) for drift in report.that_matter), *(_git_row(drift) for drift in report.moved_git)]
     notes = [(str(drift.pin.reference), RULES[rule]) for drift in report.drifts if not drift.matters and (rule := _rule(drift))]
+    notes += [(drift.pin.name, RULES[rule]) for drift in report.git if drift.state is not DriftState.MOVED and (rule := _git_rule(drift))]
     return render_markdown(
         "drift.md.j2",
         headline=headline(report),
         pinned=_pinned_in(report.pins),
         commit=report.pins.commit,
         asked=format_time(report.asked_at),
-        rows=[_row(drift) for drift in moved[:_MOST_ROWS]],
+        rows=moved[:_MOST_ROWS],
         notes=notes[:_MOST_ROWS],
         more=max(0, len(moved) - _MOST_ROWS) + max(0, len(notes) - _MOST_ROWS),
     )
@@ -190,6 +206,41 @@ def _body(drift: Drift) -> dict[str, object]:
         "stages": None
         if drift.stages is None
         else [{"image": image, "stage": stage} for image, names in drift.stages.items() for stage in names],
+        "resolvedAt": format_time(pin.resolved_at),
+        "reason": drift.failure.message if drift.failure else "",
+    }
+
+
+def _git_rule(drift: GitDrift) -> str | None:
+    return None if drift.state is DriftState.UNCHANGED else f"drift-git-{drift.state.value}"
+
+
+def _git_hint(rule: str, drift: GitDrift) -> str:
+    return _GIT_HINTS.get(rule) or (drift.failure.hint if drift.failure else "")
+
+
+def _git_sentence(drift: GitDrift, pins: PinSet) -> str:
+    pin = drift.pin
+    became = {DriftState.MOVED: f"moved to {drift.current}", DriftState.GONE: "is gone"}.get(drift.state)
+    became = became or f"gave no answer ({drift.failure.message if drift.failure else ''})"
+    pinned = f"pinned to {pin.commit} at {format_time(pin.resolved_at)} in {_pinned_in(pins)}"
+    return f"{pin.name} {became}; {pinned}; used by {', '.join(drift.images) or 'no image'}"
+
+
+def _git_row(drift: GitDrift) -> _Row:
+    return _Row(drift.pin.name, drift.pin.commit, drift.current or "", ", ".join(drift.images), "not known")
+
+
+def _git_body(drift: GitDrift) -> dict[str, object]:
+    pin = drift.pin
+    return {
+        "url": pin.url,
+        "ref": pin.ref,
+        "pinned": pin.commit,
+        "current": drift.current,
+        "state": drift.state.value,
+        "matters": drift.state is DriftState.MOVED,
+        "images": list(drift.images),
         "resolvedAt": format_time(pin.resolved_at),
         "reason": drift.failure.message if drift.failure else "",
     }

@@ -112,7 +112,7 @@ def announce(report: DriftReport, discussion: Discussion, marker: str, body: str
     Where nothing that matters moved, an earlier comment is brought up to date and none is begun: None where there was none.
     Raises AccessDenied where the token may not comment.
     """
-    if not report.that_matter and discussion.find_comment(marker) is None:
+    if not report.names_that_matter and discussion.find_comment(marker) is None:
         return None
     return discussion.put_comment(marker, body)
 

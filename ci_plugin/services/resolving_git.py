@@ -90,7 +90,7 @@ def _absent(use: GitReference, remotes: GitRemotes) -> ConfigError:
     kind, _, name = use.ref.removeprefix("refs/").partition("/")
     word = {"heads": "branch", "tags": "tag"}[kind]
     others = [ref.removeprefix(f"refs/{kind}/") for ref in remotes.list_refs(use.remote) if ref.startswith(f"refs/{kind}/")]
-    near = get_close_matches(name, others, _MOST_NAMED, 0.5) or sorted(others)[:_MOST_NAMED]
+    near = get_close_matches(name, others, _MOST_NAMED, 0.5) or sorted(others, key=lambda other: (other != "main", other))[:_MOST_NAMED]
     is_default = use.remote.branch is None and use.remote.tag is None
     default = f" (the default, as the mapping names none; {DEFAULT_BRANCH} is what werf takes)" if is_default else ""
     return ConfigError(

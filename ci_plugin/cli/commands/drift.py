@@ -15,6 +15,7 @@ from ci_plugin.cli.outputs import append_summary, write_outputs
 from ci_plugin.cli.pins import check_registries
 from ci_plugin.cli.project import ProjectSession
 from ci_plugin.cli.wiring import Session
+from ci_plugin.config.git_references import list_git_references
 from ci_plugin.config.platforms import choose_platforms
 from ci_plugin.config.references import list_references
 from ci_plugin.conveyor.plan import make_plan
@@ -48,13 +49,14 @@ def command(session: Session, scope: ScopeOptions, project: ProjectOptions, comm
     run = ProjectSession(session, scope, project)
     # Before any registry is asked: a job that cannot do what it was told should hear it at once.
     discussion = _open_discussion(run) if comment else None
-    report = _name_stages(run, find_drift(_read_pins(run), run.registry, run.clock))
+    pins = _read_pins(run)
+    report = _with_git(run, _name_stages(run, find_drift(pins, run.registry, run.clock)))
     run.console.result(_FORMATS[format_](report, run.console.width))
-    write_outputs(run, {"drift": "true" if report.that_matter else "false"})
+    write_outputs(run, {"drift": "true" if report.names_that_matter else "false"})
     append_summary(run, lambda: drift_markdown(report))
     if discussion is not None:
         _comment(run, report, discussion)
-    if fail and report.that_matter:
+    if fail and report.names_that_matter:
         raise _refusal(report)
     return 0
 
@@ -94,6 +96,20 @@ def _name_stages(run: ProjectSession, report: DriftReport) -> DriftReport:
         return report
 
 
+def _with_git(run: ProjectSession, report: DriftReport) -> DriftReport:
+    """The report with other git repositories, asked with the logins this checkout gives them, if any."""
+    if not report.pins.git:
+        return report
+    from ci_plugin.services.drifting_git import find_git_drift
+
+    try:
+        references = list_git_references(run.configuration) if run.checkout is not None else ()
+    except InputError as error:
+        run.console.warning(f"other git repositories are asked without a login, because this checkout names none: {error.message}")
+        references = ()
+    return replace(report, git=find_git_drift(report.pins, references, run.repositories))
+
+
 def _comment(run: ProjectSession, report: DriftReport, discussion: Discussion) -> None:
     marker = drift_marker(run.asking.key.pipeline, _directory(run), run.options.config)
     # The marker is no secret, and must stay what it is even where it looks like one: the next run finds the comment by it.
@@ -120,7 +136,7 @@ def _directory(run: ProjectSession) -> str:
 
 
 def _refusal(report: DriftReport) -> AnswerIsNo:
-    names = [str(drift.pin.reference) for drift in report.that_matter]
+    names = report.names_that_matter
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     return AnswerIsNo(
         f"expected no pinned reference to have moved, found {', '.join(names[:_MOST_NAMED])}{more}",
