@@ -44,12 +44,14 @@ class ScopeOptions:
 
 @dataclass(frozen=True, slots=True)
 class ProjectOptions:
-    """Which images, built how: ``--dockerfile``, ``--build-arg``, ``--context-add``, ``--platform``."""
+    """Which images, built how: ``--dockerfile``, ``--build-arg``, ``--context-add``, ``--secret``, ``--ssh``, ``--platform``."""
 
     dockerfiles: tuple[str, ...] = ()
     build_args: tuple[str, ...] = ()
     context_add: tuple[str, ...] = ()
     platforms: tuple[Platform, ...] = ()
+    secrets: tuple[str, ...] = ()
+    ssh: tuple[str, ...] = ()
 
 
 class Setting(click.Option):
@@ -131,7 +133,7 @@ def scope_options(function: _F) -> _F:
 
 
 def project_options(function: _F) -> _F:
-    """Adds ``--dockerfile``, ``--build-arg``, ``--context-add`` and ``--platform``; the command gets ``project: ProjectOptions``."""
+    """Adds the options of ``ProjectOptions``; the command gets them as ``project``."""
 
     @wraps(function)
     def command(
@@ -140,9 +142,12 @@ def project_options(function: _F) -> _F:
         build_args: tuple[str, ...],
         context_add: tuple[str, ...],
         platforms: tuple[tuple[Platform, ...], ...],
+        secrets: tuple[str, ...],
+        ssh: tuple[str, ...],
         **others: object,
     ) -> object:
-        project = ProjectOptions(dockerfiles, build_args, context_add, tuple(dict.fromkeys(chain.from_iterable(platforms))))
+        wanted = tuple(dict.fromkeys(chain.from_iterable(platforms)))
+        project = ProjectOptions(dockerfiles, build_args, context_add, wanted, secrets, ssh)
         return function(*args, project=project, **others)
 
     return _decorate(
@@ -152,6 +157,10 @@ def project_options(function: _F) -> _F:
         ),
         click.option("--build-arg", "build_args", metavar="NAME[=VALUE]", multiple=True, help="A Dockerfile's ARG; repeatable."),
         click.option("--context-add", metavar="PATH", multiple=True, help="Add files that are not committed to the build context."),
+        click.option(
+            "--secret", "secrets", metavar="id=NAME[,env=VAR|,src=FILE]", multiple=True, help="For RUN --mount=type=secret; repeatable."
+        ),
+        click.option("--ssh", metavar="default[=SOCKET]", multiple=True, help="An SSH agent for RUN --mount=type=ssh; repeatable."),
         click.option(
             "--platform",
             "platforms",

@@ -82,7 +82,7 @@ class ProjectSession(ScopedSession):
                 refuse_link_out(self.project_tree, self._links, path)
             return data
 
-        return self._source_of(self.project_tree, find_file)
+        return replace(self._source_of(self.project_tree, find_file), warn=self.console.warning)
 
     @cached_property
     def _links(self) -> Mapping[str, TreeEntry]:
@@ -222,16 +222,25 @@ class ProjectSession(ScopedSession):
 
     def _with_build_options(self, configuration: Configuration) -> Configuration:
         options = self.project_options
-        if not options.build_args and not options.context_add:
+        if not options.build_args and not options.context_add and not options.secrets and not options.ssh:
             return configuration
         if configuration.dialect != "dockerfile":
             raise ConfigError(
-                f"expected --build-arg and --context-add with a Dockerfile alone, found {configuration.file}",
-                hint="write `args:` and `contextAddFiles:` at the image there",
+                f"expected --build-arg, --context-add, --secret and --ssh with a Dockerfile alone, found {configuration.file}",
+                hint="write `args:`, `contextAddFiles:`, `secrets:` and `ssh:` at the image there",
             )
+        from ci_plugin.cli.secret_options import parse_agents, parse_secrets
+
         given = dict(self._build_arg(text) for text in options.build_args)
+        secrets, agents = parse_secrets(options.secrets), parse_agents(options.ssh)
         images = [
-            replace(image, build_args={**image.build_args, **given}, context_add=(*image.context_add, *options.context_add))
+            replace(
+                image,
+                build_args={**image.build_args, **given},
+                context_add=(*image.context_add, *options.context_add),
+                secrets=(*image.secrets, *secrets),
+                ssh=agents or image.ssh,
+            )
             for image in configuration.images
             if isinstance(image, DockerfileImage)
         ]
