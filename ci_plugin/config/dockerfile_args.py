@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ci_plugin.config.dockerfile_expand import NotKnown, expand
-from ci_plugin.config.dockerfile_scan import Instruction, split_quoted
+from ci_plugin.config.dockerfile_scan import Instruction
+from ci_plugin.config.dockerfile_words import split_quoted
 
 _PARTS = ("PLATFORM", "OS", "OSVERSION", "ARCH", "VARIANT")
 BUILD_ARGS = frozenset(f"BUILD{part}" for part in _PARTS)

@@ -16,8 +16,9 @@ from ci_plugin.config.dockerfile_args import PLATFORM_ARGS, arg_pairs
 from ci_plugin.config.dockerfile_expand import Lookup, NotKnown, expand
 from ci_plugin.config.dockerfile_mounts import mount_from, mounts
 from ci_plugin.config.dockerfile_remote import RemoteSource, find_remote
-from ci_plugin.config.dockerfile_scan import Instruction, Word, find_json_list, heredoc_openings, split_quoted
+from ci_plugin.config.dockerfile_scan import Instruction
 from ci_plugin.config.dockerfile_stages import DockerfileReference, Parts, Reach, Stage, from_operands
+from ci_plugin.config.dockerfile_words import Word, find_json_list, heredoc_openings, split_quoted
 
 _BUILDKIT_FLAGS = {
     "RUN": ("mount", "network", "security", "device"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ci_plugin.config.dockerfile_scan import Instruction, Word
+from ci_plugin.config.dockerfile_scan import Instruction
+from ci_plugin.config.dockerfile_words import Word
 from ci_plugin.errors import ConfigError
 
 

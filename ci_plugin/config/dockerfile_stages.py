@@ -11,7 +11,8 @@ from typing import TypeAlias
 from ci_plugin.config.dockerfile_args import BUILD_ARGS, GlobalArgs, read_global_args
 from ci_plugin.config.dockerfile_expand import NotKnown
 from ci_plugin.config.dockerfile_mounts import mount_from, mounts
-from ci_plugin.config.dockerfile_scan import Instruction, Scan, Word
+from ci_plugin.config.dockerfile_scan import Instruction, Scan
+from ci_plugin.config.dockerfile_words import Word
 from ci_plugin.config.problems import Problems
 from ci_plugin.errors import ConfigError, Location
 from ci_plugin.values.reference import Reference, is_scratch, parse_reference
@@ -93,7 +94,7 @@ Origin: TypeAlias = "Stage | DockerfileReference | None"
 
 
 def split_stages(scan: Scan, problems: Problems) -> Parts:
-    """The stages of a file; collects an instruction before the first, a FROM of another shape. Raises ConfigError where there is no FROM."""
+    """The stages of a file; collects what stands before the first, and a FROM of another shape. Raises ConfigError without any FROM."""
     headers = [index for index, item in enumerate(scan.instructions) if item.name == "FROM"]
     if not headers:
         problems.raise_first()  # most likely one of these should have been the FROM

@@ -14,7 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ci_plugin.config.dockerfile import Dockerfile, parse_dockerfile
-from ci_plugin.config.dockerfile_scan import INSTRUCTIONS, Instruction, find_json_list, scan
+from ci_plugin.config.dockerfile_scan import INSTRUCTIONS, Instruction, scan
+from ci_plugin.config.dockerfile_words import find_json_list
 from ci_plugin.errors import ConfigError
 from ci_plugin.values.digest import Digest
 
