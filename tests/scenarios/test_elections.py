@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 
 import pytest
 
 from ci_plugin.demo.rig import start_registry
 from ci_plugin.ports import StoredStage
-from ci_plugin.values.digest import ImageId
+from ci_plugin.values.digest import Digest, ImageId
 from ci_plugin.values.platform import DEFAULT_PLATFORM
 from ci_plugin.values.reference import Repository
 from tests.fakes.engine import FakeEngine
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.registry_client import make_client
 from tests.scenarios.elections import Builder, Builders, Job, check, race, run_round
+from tests.scenarios.pipeline import STAGES, Project
 
+ONE = "image: app\nfrom: BASE\nfromLatest: true\nshell:\n  install: [make app]\n"
 SETTLE = 2.0
 SHORT = (Job(0, 1), Job(0.5, 0))
 """The first looks, the second looks and writes, the first writes half a second later."""
@@ -87,3 +90,43 @@ def test_with_immutable_tags_all_adopt_one_digest_however_long_one_stalls() -> N
         registry.immutable_tags = True
         for stall in (0.0, 1.0, 100.0):
             assert run_round(builders, images, SETTLE, (Job(0, stall), Job(0.5, 0))).is_one
+
+
+def test_a_writer_that_was_too_late_says_so_and_both_records_verify(project: Project) -> None:
+    # Every write takes longer than this settle time, and the second job looks as if it had looked before the first one wrote.
+    project.write(".stagepin.yaml", "settle: 0.0001\n")
+    project.commit(config=ONE)
+    pipeline = project.pipeline()
+    pin, quick, slow = (pipeline.job() for _ in range(3))
+    pin.must("pin")
+    quick.must("build")
+    for signature in {stage["signature"] for stage in quick.record["images"]["app"]["platforms"]["linux/amd64"]["stages"]}:
+        del project.registry.tags[STAGES, signature]
+    ran = slow.must("build")
+    (signature,) = slow.record["images"]["app"]["tags"]
+    assert re.search(rf"it took \d+\.\d s to name the stage {signature}, longer than an election waits \(0\.0001 s\)", ran.err)
+    assert "a job that built it meanwhile may have recorded another digest of it; both stay pullable and both verify" in ran.err
+    assert "(`settle: 1` in .stagepin.yaml waits longer)" in ran.err
+    assert "named other digests and was replaced; both sets stay pullable" in ran.err
+    assert quick.digest() != slow.digest()
+    for job in (quick, slow):
+        job.must("verify")
+        tags = {tag for (_, tag), digest in project.registry.tags.items() if digest == job.digest()}
+        assert any(tag.startswith(f"{signature}-") for tag in tags), "what a record names has a tag of ours"
+
+
+def test_a_run_that_waits_reads_again_what_it_only_found(project: Project) -> None:
+    # A rival's stage is found inside the rival's settle time and loses: the record names what everybody else adopts.
+    project.commit(config=f"{ONE}---\nimage: other\nfrom: BASE\nfromLatest: true\nshell:\n  install: [make other]\n")
+    pipeline = project.pipeline()
+    pin, first, winner, ours = (pipeline.job() for _ in range(4))
+    pin.must("pin")
+    first.must("build", "app")
+    (signature,) = first.record["images"]["app"]["tags"]
+    del project.registry.tags[STAGES, signature]
+    winner.must("build", "app")
+    project.registry.move_tag(STAGES, signature, Digest(first.digest()))
+    ours.engine.on_push = lambda: project.registry.move_tag(STAGES, signature, Digest(winner.digest()))
+    ran = ours.must("build")
+    assert "app: stage" not in ran.err
+    assert ours.digest() == winner.digest() != first.digest()
