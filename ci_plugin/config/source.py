@@ -42,6 +42,9 @@ class Source:
     env_list: str = "`env:` in .stagepin.yaml"
     """Where the list of ``readable_env`` stands, for hints."""
 
+    warn: Callable[[str], object] = str
+    """Takes one sentence about something that is no error, such as a glob without a match; str: nobody listens."""
+
 
 def is_dappfile(file: str) -> bool:
     """Whether a configuration is dapp's, whose templates stand in ``.dappfiles/`` and to which an unset variable is the empty text."""

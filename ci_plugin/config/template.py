@@ -72,12 +72,15 @@ def render(text: str, file: str, source: Source, data: Mapping[str, object] = _N
         for path, shared in _shared_templates(source, directory).items():
             add_template(run, Text(path.removeprefix(directory), path, shared))
         add_template(run, Text(_MAIN, file, text))
-        run.call(_MAIN, {**data, **_data(source, run)})
+        files = _Files(source, run)
+        run.call(_MAIN, {**data, **_data(source, files)})
     except Refused as refused:
         raise _told(refused, run, environment) from None
     except (RecursionError, MemoryError):
         too_deep = Refused("expected templates and values of fewer levels, found more than there is room for", "nest less deeply")
         raise _told(too_deep, run, environment) from None
+    for pattern in files.unmatched:
+        source.warn(environment.without_values(f"{file}: .Files.Glob {pattern[:200]!r} matches no committed file"))
     rendered = _encodable("".join([part[0] for part in run.out]))
     return Rendered(rendered, frozenset(environment.names_read), file, Places(rendered, file, run.out), environment.without_values)
 
@@ -93,12 +96,12 @@ def _shared_templates(source: Source, directory: str) -> dict[str, str]:
     return {path: decode(data, path) for path in paths if (data := source.find_file(path)) is not None}
 
 
-def _data(source: Source, run: Run) -> dict[str, object]:
+def _data(source: Source, files: _Files) -> dict[str, object]:
     """What dot is: https://werf.io/docs/v2/reference/werf_yaml_template_engine.html."""
     seconds = source.commit_date()
     date = datetime.fromtimestamp(seconds, UTC)
     dates = StringMap(Human=f"{date:%Y-%m-%d %H:%M:%S} +0000 UTC", Unix=str(seconds))
-    return {"Env": source.env_name, "Files": _Files(source, run), "Commit": {"Hash": source.commit, "Date": dates}}
+    return {"Env": source.env_name, "Files": files, "Commit": {"Hash": source.commit, "Date": dates}}
 
 
 class _Files:
@@ -109,6 +112,8 @@ class _Files:
         self._run = run
         self._paths: tuple[str, ...] | None = None
         self._directories: frozenset[str] = frozenset()
+        self.unmatched: dict[str, None] = {}
+        """Globs that matched nothing."""
 
     def methods(self) -> Mapping[str, Callable[..., object]]:
         """The functions by the template's names for them."""
@@ -140,7 +145,10 @@ class _Files:
         """Path → text of the committed files that match; none is no error."""
         pattern = _one_text("Glob", arguments)
         self._run.budget.charge((3 + len(pattern)) * len(self._known()))
-        return {path: self.get(path) for path in self._known() if match_any(pattern, path)}
+        found = {path: self.get(path) for path in self._known() if match_any(pattern, path)}
+        if not found:
+            self.unmatched[pattern] = None
+        return found
 
     def _known(self) -> tuple[str, ...]:
         if self._paths is None:

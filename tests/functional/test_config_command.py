@@ -139,6 +139,19 @@ class TestDappfile:
         assert "found uncommitted changes to .dappfiles/new.tmpl" in ran.err
 
 
+class TestGlobs:
+    def test_a_glob_that_matches_nothing_is_told_once_and_is_no_error(self, project: Project) -> None:
+        text = 'image: app\nfrom: alpine\n{{ range $path, $text := .Files.Glob "conf/*.yaml" }}{{ fail "no" }}{{ end }}'
+        text += '{{ $again := .Files.Glob "conf/*.yaml" }}{{ $hit := .Files.Glob "*.txt" }}{{ $hidden := .Files.Glob (env "V") }}'
+        project.write("werf.yaml", META + text)
+        project.write("a.txt", "x")
+        project.commit()
+        ran = project.pipeline().job().must("config", "list", V="a-value-of-it")
+        assert ran.err.count("warning: werf.yaml: .Files.Glob 'conf/*.yaml' matches no committed file") == 1
+        assert ran.err.count("matches no committed file") == 2
+        assert "a-value-of-it" not in ran.text
+
+
 class TestReadableNames:
     @pytest.fixture
     def job(self, project: Project) -> Job:
