@@ -14,7 +14,7 @@ from ci_plugin.errors import Gone, Location
 from ci_plugin.pins.pin_file import pin_checksum
 from ci_plugin.pins.pin_set import PinSet
 from ci_plugin.ports import Registry
-from ci_plugin.records.build_record import BaseRecord, BaseState, BuildRecord, ImageRecord, PlatformRecord
+from ci_plugin.records.build_record import BaseRecord, BaseState, BuildRecord, DependencyValue, ImageRecord, PlatformRecord
 from ci_plugin.records.stage_labels import OCI_BASE_DIGEST, StageLabels, parse_stage_labels
 from ci_plugin.values.finding import Finding, Severity
 from ci_plugin.values.manifest import DOCKER_INDEX, LARGEST_CONFIG, OCI_INDEX, ImageConfig, Manifest, parse_image_config
@@ -33,6 +33,7 @@ RULES = {
     "image-config": "digest, image ID and platform are the recorded ones",
     "image-labels": "the image says it is the recorded stage signature on the recorded base",
     "base-layers": "the image begins with the recorded base's layers",
+    "dependency-values": "what the image was told of other images is what is recorded of them",
     "base-pinned": "the recorded base is what the pin file pins its reference to",
     "signature-recomputed": "this checkout, configuration and pins give the recorded stage signature",
 }
@@ -101,8 +102,9 @@ def _verify_image(name: str, record: BuildRecord, image: ImageRecord, expected: 
     else:
         for platform, platform_record in image.platforms.items():
             yield from _verify_config(_title(name, image, platform), platform, platform_record, manifest, image.reference, registry)
-    for platform_record in image.platforms.values():
+    for platform, platform_record in image.platforms.items():
         yield from _verify_base(name, platform_record, expected.pins, where)
+        yield from _verify_dependencies(_title(name, image, platform), platform, platform_record, record, where)
 
 
 def _verify_signatures(name: str, image: ImageRecord, recomputed: Mapping[Platform, str], where: Location) -> Iterator[Finding]:
@@ -193,6 +195,31 @@ def _label_faults(title: str, recorded: PlatformRecord, config: ImageConfig) -> 
         yield f"expected {title} to be labelled with stage signature {recorded.signature}, found {labels.signature}"
     if _base_facts(labels.base) != _base_facts(recorded.base) or not _oci_base_agrees(labels, config):
         yield f"expected {title} to be labelled with base {recorded.base.digest}, found {labels.base.digest}"
+    if labels.dependencies != recorded.dependencies:
+        expected, found = (_told(values) for values in (recorded.dependencies, labels.dependencies))
+        yield f"expected {title} to be labelled as told {expected}, found {found}"
+
+
+def _told(values: Iterable[DependencyValue]) -> str:
+    return ", ".join(f"{item.type} {item.value} of {item.image!r}" for item in values) or "nothing of other images"
+
+
+def _verify_dependencies(
+    title: str, platform: Platform, recorded: PlatformRecord, record: BuildRecord, where: Location
+) -> Iterator[Finding]:
+    """What an image was told of one that is recorded too; of artifact images and of what a partial record lacks nothing is known."""
+    hint = "the other image was built anew after this one: build again in this scope, which makes anew what was told of it"
+    for item in recorded.dependencies:
+        source = record.images.get(item.image)
+        told_of = source.platforms.get(platform) if source else None
+        if told_of is None:
+            continue
+        name = f"{record.repository}:{told_of.signature}"
+        facts = {"ImageName": name, "ImageTag": told_of.signature, "ImageRepo": str(record.repository)}
+        facts |= {"ImageID": str(told_of.image_id), "ImageDigest": str(told_of.digest)}
+        if item.value != facts.get(item.type):
+            message = f"expected {title} to have {item.type} {facts.get(item.type)} of {item.image!r} in {item.target}, found {item.value}"
+            yield _error("dependency-values", message, where, hint)
 
 
 def _base_facts(base: BaseRecord) -> tuple[object, ...]:

@@ -83,9 +83,11 @@ class _Reading:
 
     def run(self) -> Iterator[Taken]:
         links: list[TarInfo] = []
+        is_there = False
         try:
             opened = self._reader.engine.read_files(self._image, self._files.add)
             with opened as members:
+                is_there = True
                 for member, data in members:
                     if not self._takes(member):
                         continue
@@ -94,7 +96,7 @@ class _Reading:
                     else:
                         yield from self._take(member, data)
         except Gone as error:
-            self.absent = error
+            self.absent = None if is_there else error
             raise
         for member in links:
             yield self._link(member)
