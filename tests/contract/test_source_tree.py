@@ -20,6 +20,14 @@ MakeTree = Callable[[Mapping[str, bytes], Mapping[str, str]], SourceTree]
 
 FILES = {
     "Dockerfile": b"FROM alpine\n",
+    "-rf": b"a leading dash",
+    "back\\slash": b"a",
+    'quote"': b"b",
+    "e\u0301": b"decomposed",
+    "\u00e9": b"composed",
+    "\U0001f600 \ue000": b"astral and private",
+    ":(glob)*": b"no pathspec",
+    "deep/er/and/deeper": b"x" * 100_000,
     "app/run.sh": b"#!/bin/sh\n",
     "app/link": b"run.sh",
     "app/out": b"../../etc/passwd",
@@ -140,6 +148,80 @@ def test_a_shallow_clone_with_a_detached_head_gives_the_same_listing(tmp_path: P
     assert tree.commit == commit
     assert tree.listing() == open_tree(repository.directory).listing()
     assert tree.find_file("a") == b"three"
+
+
+def test_a_partial_clone_fetches_a_file_when_it_is_read(tmp_path: Path) -> None:
+    repository = GitRepository(tmp_path / "origin")
+    repository.write("a", "one")
+    repository.write("b/c", "two")
+    repository.commit()
+    repository.git("config", "uploadpack.allowFilter", "true")
+    clone = repository.clone(tmp_path / "clone", "--depth=1", "--filter=blob:none", "--no-checkout")
+    missing = clone.git("rev-list", "--objects", "--all", "--missing=print").count("?")
+    tree = open_tree(clone.directory)
+    assert tree.listing() == open_tree(repository.directory).listing()
+    assert missing == len(tree.listing())
+    assert [data for _, data in tree.read_each(tree.listing())] == [b"one", b"two"]
+
+
+def test_a_linked_worktree_is_read_at_its_own_commit(tmp_path: Path) -> None:
+    repository = GitRepository(tmp_path / "main")
+    repository.write("a", "one")
+    first = repository.commit()
+    repository.write("a", "two")
+    repository.commit()
+    repository.git("worktree", "add", "--quiet", "--detach", str(tmp_path / "linked"), first)
+    tree = open_tree(tmp_path / "linked")
+    assert (tree.commit, tree.find_file("a")) == (first, b"one")
+    assert tree.top == tmp_path / "linked"
+    assert tree.changes() == ()
+
+
+def test_a_clone_that_borrows_objects_is_read(tmp_path: Path) -> None:
+    repository = GitRepository(tmp_path / "origin")
+    repository.write("a", "one")
+    repository.commit()
+    clone = repository.clone(tmp_path / "clone", "--reference", str(repository.directory))
+    assert (clone.directory / ".git/objects/info/alternates").is_file()
+    assert open_tree(clone.directory).find_file("a") == b"one"
+
+
+def test_files_are_the_blobs_as_committed_whatever_attributes_say(tmp_path: Path) -> None:
+    repository = GitRepository(tmp_path)
+    repository.write(".gitattributes", "secret export-ignore\n*.txt eol=crlf\nversion export-subst\n")
+    repository.write("secret", "kept")
+    repository.write("lines.txt", "a\nb\n")
+    repository.write("version", "$Format:%H$")
+    repository.commit()
+    tree = open_tree(tmp_path)
+    files = {entry.path: data for entry, data in tree.read_each(tree.listing())}
+    assert (files["secret"], files["lines.txt"], files["version"]) == (b"kept", b"a\nb\n", b"$Format:%H$")
+
+
+def test_a_reader_may_stop_early_and_begin_again(tmp_path: Path) -> None:
+    repository = GitRepository(tmp_path)
+    for number in range(3):
+        repository.write(f"large-{number}", bytes([number]) * 3_000_000)
+    repository.commit()
+    tree = open_tree(tmp_path)
+    files = tree.read_each(tree.listing())
+    assert next(files)[1] == b"\0" * 3_000_000
+    files.close()  # type: ignore[attr-defined]
+    assert [len(data) for _, data in tree.read_each(tree.listing())] == [3_000_000] * 3
+
+
+def test_a_missing_blob_is_named_when_its_turn_comes(tmp_path: Path) -> None:
+    repository = GitRepository(tmp_path)
+    repository.write("a", "one")
+    repository.write("b", "two")
+    repository.commit()
+    blob = blob_id(b"two")
+    (tmp_path / ".git" / "objects" / blob[:2] / blob[2:]).unlink()
+    tree = open_tree(tmp_path)
+    files = tree.read_each(tree.listing())
+    assert next(files)[1] == b"one"
+    with pytest.raises(InputError, match=rf"expected 'b' in the git repository, found its blob {blob} missing"):
+        next(files)
 
 
 def test_a_sha256_repository_is_read(tmp_path: Path) -> None:

@@ -31,6 +31,23 @@ class GitRepository:
         command = ["git", "-C", str(self.directory), *arguments]
         return subprocess.run(command, env=ENVIRONMENT, capture_output=True, check=True, text=True, errors="surrogateescape").stdout
 
+    def add_submodule(self, other: GitRepository, path: str) -> None:
+        """Add and check out another repository at its commit; it is committed with ``commit``."""
+        self.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(other.directory), path)
+
+    def clone(self, directory: Path, *options: str) -> GitRepository:
+        """A clone of this repository, as a job makes one: over a transport, not by copying the directory."""
+        address = f"file://{self.directory}"
+        self.git("-c", "protocol.file.allow=always", "clone", "--quiet", *options, address, str(directory))
+        return GitRepository.at(directory)
+
+    @classmethod
+    def at(cls, directory: Path) -> GitRepository:
+        """The repository that is there."""
+        found = cls.__new__(cls)
+        found.directory = directory
+        return found
+
     def write(self, path: str, data: bytes | str, *, mode: int = 0o644) -> Path:
         file = self.directory / path
         file.parent.mkdir(parents=True, exist_ok=True)
