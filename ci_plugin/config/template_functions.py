@@ -7,22 +7,16 @@ on. What a result costs is charged before it is made; a text or list is never la
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from gotpl.funcs.sprig import text_func_map
-from gotpl.funcs.sprig.numeric import to_float64
-from gotpl.funcs.sprig.strings import split, splitn
-from gotpl.runtime.results import unwrap_function_result
-
 from ci_plugin.config.template_costs import charge_arguments, charge_result, words
+from ci_plugin.config.template_library import NAMES, given, sprig
+from ci_plugin.config.template_quick import ASK, QUICK, Quick
 from ci_plugin.config.template_regex import REGEX, call_regex
 from ci_plugin.config.template_run import Function, Run
 from ci_plugin.config.template_values import BUILTINS, Refused, StringMap, formatted, kind_of
-
-_SPRIG = text_func_map()
 
 _CLOCK_OR_CHANCE = words(
     """
@@ -64,6 +58,8 @@ class _Signature:
 def _signature(function: Callable[..., object]) -> _Signature:
     fixed: list[type | None] = []
     required, others, is_variadic = 0, None, False
+    import inspect  # here: most templates call nothing that has to be looked at so closely
+
     for parameter in inspect.signature(function).parameters.values():
         annotation = parameter.annotation if isinstance(parameter.annotation, str) else getattr(parameter.annotation, "__name__", "")
         kind = _TYPES.get(annotation)
@@ -79,15 +75,19 @@ class Functions(Mapping[str, Function]):
     """The functions by name, each made ready when it is first asked for."""
 
     def __init__(self, own: Mapping[str, Function]) -> None:
-        self._plain: dict[str, Callable[..., object]] = {**BUILTINS, **_SPRIG, **_OURS}
         self._ready: dict[str, Function] = {**own}
-        self._names = frozenset((*self._plain, *own)) - {"sha512sum"}
+        self._names = NAMES.union(BUILTINS, _OURS, own) - {"sha512sum"}
 
     def __getitem__(self, name: str) -> Function:
         function = self._ready.get(name)
         if function is None:
-            function = self._ready[name] = _ready(name, self._plain[name])
+            if name not in self._names:
+                raise KeyError(name)
+            function = self._ready[name] = _ready(name)
         return function
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -96,10 +96,29 @@ class Functions(Mapping[str, Function]):
         return len(self._names)
 
 
-def _ready(name: str, plain: Callable[..., object]) -> Function:
+def _ready(name: str) -> Function:
     if name in _CLOCK_OR_CHANCE:
         return _refusing(name)
-    return checked(name, plain)
+    if name in QUICK:
+        return _quick(name, QUICK[name])
+    return checked(name, _OURS.get(name) or BUILTINS.get(name) or sprig(name))
+
+
+def _quick(name: str, quick: Quick) -> Function:
+    """What we can answer ourselves; anything else is for the library."""
+    asked: list[Function] = []
+
+    def call(run: Run, arguments: list[object]) -> object:
+        if quick.takes(arguments):
+            charge_arguments(name, run.budget, arguments)
+            result = quick.function(*arguments)
+            if result is not ASK:
+                return charge_result(run.budget, name, result)
+        if not asked:
+            asked.append(checked(name, sprig(name)))
+        return asked[0](run, arguments)
+
+    return call
 
 
 def _refusing(name: str) -> Function:
@@ -122,7 +141,7 @@ def checked(name: str, plain: Callable[..., object]) -> Function:
             if name in REGEX:
                 return call_regex(name, run.budget, arguments)
             charge_arguments(name, run.budget, arguments)
-            return charge_result(run.budget, name, unwrap_function_result(plain(*arguments)))
+            return charge_result(run.budget, name, _value(plain(*arguments)))
         except (Refused, RecursionError, MemoryError):
             raise
         except Exception as error:  # whatever sprig's port raises is the template's failure
@@ -131,11 +150,16 @@ def checked(name: str, plain: Callable[..., object]) -> Function:
     return call
 
 
+def _value(result: object) -> object:
+    """Plain values are their own; the library may wrap others, with an error in them."""
+    return result if result is None or isinstance(result, str | int | float | list | dict) else given(result)
+
+
 class _Version:
     """A semantic version: its parts are functions, as in Go."""
 
     def __init__(self, text: str) -> None:
-        parsed: object = unwrap_function_result(_SPRIG["semver"](text))
+        parsed: object = given(sprig("semver")(text))
         self._text = str(parsed)
         self._parts = {name: getattr(parsed, name) for name in ("Major", "Minor", "Patch", "Prerelease", "Metadata", "Original")}
 
@@ -147,9 +171,14 @@ class _Version:
         return self._text
 
 
+def _to_float(value: object) -> float:
+    number = given(sprig("float64")(value))
+    return number if isinstance(number, float) else 0.0
+
+
 def _round(value: object, places: int, half: float = 0.5) -> float:
     power = 10.0**places
-    scaled = power * to_float64(value)
+    scaled = power * _to_float(value)
     whole = math.ceil(scaled) if math.fmod(scaled, 1) >= half else math.floor(scaled)
     return float(whole) / power
 
@@ -159,7 +188,7 @@ def _date_in_zone(layout: str, value: object, zone: str) -> object:
         raise Refused(f"expected seconds since 1970 as the date, found {kind_of(value)}", "for example .Commit.Date.Unix | int64")
     if zone in ("", "Local"):
         raise Refused("expected a time zone that is the same on every machine, found the machine's own", 'write "UTC"')
-    return _SPRIG["dateInZone"](layout, value, zone)
+    return sprig("dateInZone")(layout, value, zone)
 
 
 def _without_nil(values: tuple[object, ...]) -> list[object]:
@@ -175,11 +204,15 @@ def _sorted_keys(*values: dict[str, object]) -> list[object]:
 
 
 def _split(separator: str, value: str) -> object:
-    return StringMap(split(separator, value))
+    return StringMap(_texts(sprig("split")(separator, value)))
 
 
 def _splitn(separator: str, count: int, value: str) -> object:
-    return StringMap(splitn(separator, count, value))
+    return StringMap(_texts(sprig("splitn")(separator, count, value)))
+
+
+def _texts(found: object) -> dict[str, str]:
+    return found if isinstance(found, dict) else {}
 
 
 _OURS: Mapping[str, Callable[..., object]] = {

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import re
 
-from gotpl.funcs.sprig import text_func_map
-from gotpl.funcs.sprig.regex import _compile as compile_regex
-from gotpl.runtime.results import unwrap_function_result
-
 from ci_plugin.config.template_costs import charge_result, text_of
+from ci_plugin.config.template_library import given, regex_instructions, sprig
 from ci_plugin.config.template_values import Budget, Refused, at_most
 
 REGEX = frozenset(
@@ -16,7 +13,6 @@ REGEX = frozenset(
     for plain in ("regexMatch", "regexFind", "regexFindAll", "regexReplaceAll", "regexReplaceAllLiteral", "regexSplit")
     for name in (plain, f"mustR{plain[1:]}")
 )
-_SPRIG = text_func_map()
 _LONGEST_PATTERN = 3000
 """Counted repetitions written out."""
 _LONGEST_TEXT = 1 << 18
@@ -63,7 +59,7 @@ def _written_out(pattern: str) -> int:
 def _threads(pattern: str) -> int:
     """How many threads may stand at one character; a pattern that is none costs nothing more."""
     try:
-        return 1 + getattr(compile_regex(pattern), "instruction_count", 0)
+        return 1 + regex_instructions(pattern)
     except re.error:
         return 1
 
@@ -84,5 +80,5 @@ def call_regex(name: str, budget: Budget, arguments: list[object]) -> object:
         budget.charge(len(text))
     metered = _MeteredText(text)
     metered.budget, metered.threads = budget, threads
-    result = unwrap_function_result(_SPRIG[name](pattern, metered, *arguments[2:]))
+    result = given(sprig(name)(pattern, metered, *arguments[2:]))
     return charge_result(budget, name, text if result is metered else result)

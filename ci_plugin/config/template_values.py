@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 from urllib.parse import quote_plus
 
-from gotpl.runtime.gofmt import sprintf
+from ci_plugin.config.template_library import sprintf
+from ci_plugin.config.template_quick import printed as quickly_printed
 
 MAX_STEPS = 1_000_000
 """One step is at most about two microseconds of work."""
@@ -104,11 +105,13 @@ def printed(value: object) -> str:
         return value
     if value is None or value is MISSING:
         return "<no value>"
-    return str(value) if type(value) is int else formatted("%v", value)
+    return str(value) if type(value) is int else str(value).lower() if type(value) is bool else formatted("%v", value)
 
 
 def formatted(layout: str, *values: object) -> str:
     """``printf``; widths and precisions are limited."""
+    if isinstance(quick := quickly_printed(layout, values), str):
+        return quick
     if "%" in layout:
         numbers = [int(text[:18]) for text in _NUMBER.findall(layout)]
         if "*" in layout:

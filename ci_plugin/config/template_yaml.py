@@ -16,6 +16,7 @@ from functools import cmp_to_key
 from typing import Any, TypeAlias
 
 from ci_plugin.config.go_scalars import resolve_plain
+from ci_plugin.config.template_library import sprintf
 from ci_plugin.config.template_values import MAX_DEPTH, Refused
 
 Event: TypeAlias = Any
@@ -212,9 +213,7 @@ def _style(text: str) -> str | None:
 def _number(value: float) -> str:
     if isinstance(value, int):
         return str(value)
-    from gotpl.runtime.gofmt import sprintf
-
-    text = str(sprintf("%v", value))
+    text = sprintf("%v", value)
     return {"+Inf": ".inf", "-Inf": "-.inf", "NaN": ".nan"}.get(text, text)
 
 

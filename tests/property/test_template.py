@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from typing import Any
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ci_plugin.config.template import Rendered, render
 from ci_plugin.config.template_costs import words
-from ci_plugin.config.template_functions import Functions
-from ci_plugin.config.template_run import Run, Text
-from ci_plugin.config.template_values import MAX_OUTPUT, MAX_STEPS
+from ci_plugin.config.template_functions import Functions, checked
+from ci_plugin.config.template_library import NAMES as LIBRARY
+from ci_plugin.config.template_library import sprig, sprintf
+from ci_plugin.config.template_quick import QUICK, printed
+from ci_plugin.config.template_run import Function, Run
+from ci_plugin.config.template_text import Text
+from ci_plugin.config.template_values import MAX_OUTPUT, MAX_STEPS, Refused
 from ci_plugin.config.template_yaml import from_yaml, to_yaml
 from ci_plugin.errors import ConfigError
 from tests.unit.config.sources import source
@@ -96,3 +103,49 @@ def test_what_to_yaml_writes_from_yaml_reads(value: dict[str, object]) -> None:
     assert run.budget.left == MAX_STEPS
     assert from_yaml(to_yaml(value), run.budget.charge) == value
     assert run.budget.left < MAX_STEPS
+
+
+TEXTS = st.sampled_from(["", "a", "b", "ab a\n b", " \t x\n", "\x1fa", "é", '"', "\\", "%", "A-b", "1", "\x7f", "\U0001f600"]) | st.text(
+    max_size=6
+)
+PLAIN = TEXTS | st.integers(-9, 9) | st.sampled_from([1 << 62, -(1 << 63), (1 << 63) - 1]) | st.booleans() | st.none() | st.floats(-2, 2)
+GIVEN = PLAIN | st.lists(PLAIN, max_size=3) | st.dictionaries(TEXTS, PLAIN, max_size=2)
+
+
+def answer(function: Function, arguments: list[object]) -> tuple[object, ...]:
+    try:
+        found = function(Run({}), deepcopy(arguments))
+    except Refused as refused:
+        return ("refused", refused.message)
+    return repr(found), type(found)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(st.data())
+def test_a_function_we_answer_ourselves_gives_what_the_library_gives(data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from(sorted(QUICK)))
+    types = QUICK[name].types if not QUICK[name].is_variadic else QUICK[name].types * data.draw(st.integers(0, 4))
+    kinds: dict[object, st.SearchStrategy[Any]] = {
+        str: TEXTS,
+        int: st.integers(-9, 99),
+        list: st.lists(PLAIN, max_size=3),
+        bool: st.booleans(),
+    }
+    kinds[dict] = st.dictionaries(TEXTS, PLAIN, max_size=2)
+    arguments = [data.draw(kinds.get(wanted, GIVEN) | GIVEN) for wanted in types] if types else []
+    assert answer(Functions({})[name], arguments) == answer(checked(name, sprig(name)), arguments)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.sampled_from(["%s", "%d", "%v", "%q", "%%", "%", "%5d", "%x", "%T", "a", "é"]), max_size=4), st.lists(PLAIN, max_size=3))
+def test_what_we_print_ourselves_is_what_the_library_prints(pieces: list[str], values: list[object]) -> None:
+    ours = printed("".join(pieces), values)
+    if isinstance(ours, str):
+        assert ours == sprintf("".join(pieces), *values)
+
+
+def test_the_names_that_are_written_down_are_those_of_the_library() -> None:
+    from gotpl.funcs.sprig import text_func_map
+
+    assert set(text_func_map()) == LIBRARY
+    assert set(QUICK) <= LIBRARY
