@@ -8,23 +8,40 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
 
 from ci_plugin.engine.archives import RootfsArchive
 from ci_plugin.engine.builds import Builder, BuildRequest
 from ci_plugin.engine.commits import Committer
 from ci_plugin.engine.connection import EngineConnection
+from ci_plugin.engine.containers import Containers
 from ci_plugin.engine.failures import checked, engine_errors
+from ci_plugin.engine.files import ImageFiles
 from ci_plugin.errors import Bug, Gone, InputError, Unavailable
-from ci_plugin.ports import NO_BUILD_SETTINGS, BuildSettings, ContextFile, CredentialSource, EngineImage, ImageChange, OutputSink
+from ci_plugin.ports import (
+    NO_BUILD_SETTINGS,
+    NO_SETTINGS,
+    BuildSettings,
+    ContextFile,
+    CredentialSource,
+    EngineImage,
+    FileChanges,
+    ImageChange,
+    OutputSink,
+    PathChange,
+    RunSettings,
+)
 from ci_plugin.retry import RetryPolicy
 from ci_plugin.values.digest import Digest, ImageId
 from ci_plugin.values.platform import Platform, parse_platform
 from ci_plugin.values.reference import Reference, parse_reference
+
+if TYPE_CHECKING:
+    from tarfile import TarInfo
 
 
 class DockerEngine:
@@ -48,7 +65,9 @@ class DockerEngine:
         self._connection = EngineConnection(docker_host, os.environ if environ is None else environ, api_version)
         self._credentials = credentials
         self._retry = retry or RetryPolicy(lambda _seconds: None, tries=1)
-        self._committer = Committer(self._connection)
+        self._containers = Containers(self._connection)
+        self._committer = Committer(self._connection, self._containers)
+        self._files = ImageFiles(self._connection, self._containers)
         self._builder = Builder(self._connection, credentials)
 
     def close(self) -> None:
@@ -110,12 +129,46 @@ class DockerEngine:
         # Labels by a commit: `changes` of the import would put them through the Dockerfile parser.
         return self.derive(imported.id, ImageChange(labels=labels)) if labels else imported
 
-    def derive(self, parent: ImageId, change: ImageChange, commands: Sequence[str] = (), output: OutputSink | None = None) -> EngineImage:
+    def derive(
+        self,
+        parent: ImageId,
+        change: ImageChange,
+        commands: Sequence[str] = (),
+        output: OutputSink | None = None,
+        *,
+        settings: RunSettings = NO_SETTINGS,
+        changed: Callable[[Sequence[PathChange]], None] | None = None,
+    ) -> EngineImage:
         """A child image: the commands run as root in one shell that stops at the first failure, then the config is changed.
 
-        ``cmd=()`` and ``entrypoint=()`` empty them; None keeps the parent's. Raises StageFailed with the output, AnswerIsNo, Unavailable.
+        ``cmd=()`` and ``entrypoint=()`` empty them; None keeps the parent's. ``changed`` is told after commands that succeeded, sorted by
+        path, with the directories something was done in, as ``docker diff`` has it. Raises StageFailed with the output, AnswerIsNo,
+        InputError for settings no container can have, Unavailable.
         """
-        return self._get_image(self._committer.derive(self._get_image(parent), change, commands, output))
+        return self._get_image(self._committer.derive(self._get_image(parent), change, commands, output, settings, changed))
+
+    def put_files(self, parent: ImageId, changes: FileChanges, change: ImageChange) -> EngineImage:
+        """A child image of one layer with these changes, or of none where they change nothing; needs no shell.
+
+        Links among the parents of a written path are followed, within the image. What is removed is only what is there, a file or a link:
+        a directory in its place stays. Raises InputError for an unknown owner and for names that mean removal in a layer, Unavailable.
+        """
+        return self._get_image(self._committer.put_files(self._get_image(parent), changes, change))
+
+    @contextmanager
+    def read_files(self, image: ImageId, path: str) -> Iterator[Iterator[tuple[TarInfo, IO[bytes] | None]]]:
+        """The members at a path, with the bytes of files; names begin with the path's last part, of the root with ``.``.
+
+        A link at the path itself is one member, a link; links among its parents are followed, within the image. What the engine adds to
+        every container is left out. Raises Gone where the image has nothing there, Unavailable.
+        """
+        self._get_image(image)
+        with self._files.read(str(image), path) as members:
+            yield members
+
+    def remove_leftovers(self) -> Sequence[str]:
+        """Remove the containers of runs that ended without removing them; their names. Raises nothing."""
+        return self._containers.remove_leftovers()
 
     def build(
         self,
@@ -150,7 +203,7 @@ class DockerEngine:
             return
         # The engine deletes an image with its last name unless it has a child (moby, imageDeleteHelper); what was just published would be
         # downloaded again to build on. So it gets a child for as long as this takes.
-        child = self._committer.derive(image, ImageChange(), (), None)
+        child = self._committer.derive(image, ImageChange())
         try:
             self._remove(name)
         finally:
@@ -175,7 +228,7 @@ class DockerEngine:
 
     def stop(self) -> None:
         """Remove the containers of running stages, and have the engine give up its builds."""
-        self._committer.stop()
+        self._containers.stop()
         self._builder.stop()
 
     def push(self, reference: Reference) -> Digest:

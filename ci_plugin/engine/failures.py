@@ -116,6 +116,11 @@ def checked(events: Iterable[Any], doing: str) -> Iterator[Mapping[str, Any]]:
         raise failure
 
 
+def status_of(error: StagepinError) -> int | None:
+    """The HTTP status an error of ours was made from by ``engine_errors``, or None."""
+    return getattr(error.__cause__, "status_code", None)
+
+
 @contextmanager
 def engine_errors(doing: str) -> Iterator[None]:
     """Turns what docker-py, requests and urllib3 raise into our errors; a dead engine is Unavailable."""

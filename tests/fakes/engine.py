@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from ci_plugin.engine.archives import EMPTY_TAR, RootfsArchive
-from ci_plugin.engine.commits import changed_config
 from ci_plugin.engine.context import context_tar
+from ci_plugin.engine.image_config import changed_config
 from ci_plugin.errors import AnswerIsNo, Bug, Gone, InputError, StageFailed, StagepinError, Unavailable
 from ci_plugin.ports import NO_BUILD_SETTINGS, BuildSettings, ContextFile, EngineImage, ImageChange, OutputSink, Registry
 from ci_plugin.values.digest import Digest, ImageId
