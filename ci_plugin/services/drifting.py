@@ -17,6 +17,7 @@ from ci_plugin.pins.drift import Drift, DriftReport
 from ci_plugin.pins.pin_file import parse_pin_file
 from ci_plugin.pins.pin_set import Pin, PinSet
 from ci_plugin.ports import Clock, Discussion, Registry, Workspace
+from ci_plugin.records.record_file import parse_record_file
 from ci_plugin.threads import thread_pool
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.manifest import Descriptor
@@ -32,9 +33,9 @@ Planning = Callable[[PinSet, Collection[str]], Plan]
 
 @dataclass(frozen=True, slots=True)
 class ReadOnly:
-    """A ``ports.Workspace`` that is read and left as it is: pins that the store has are not put into it.
+    """A ``ports.Workspace`` that is read and left as it is: pins and records that the store has are not put into it.
 
-    ``scope``: the one that was asked for by name, if any; a laptop's own pins are then passed over, and not refused as another job's.
+    ``scope``: the one that was asked for by name, if any; a laptop's own are then passed over, and not refused as another job's.
     """
 
     workspace: Workspace
@@ -58,8 +59,11 @@ class ReadOnly:
         return data if parse_pin_file(data, str(self.pins_path)).scope == self.scope else None
 
     def read_record(self) -> bytes | None:
-        """The build record's bytes, or None."""
-        return self.workspace.read_record()
+        """The build record's bytes, or None; None too where it is of another scope than the one asked for by name."""
+        data = self.workspace.read_record()
+        if data is None or self.scope is None:
+            return data
+        return data if parse_record_file(data, str(self.record_path)).scope == self.scope else None
 
     def write_pins(self, data: bytes) -> None:
         """Nothing."""

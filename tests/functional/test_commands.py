@@ -368,9 +368,12 @@ class TestExplain:
         second.must("pin", CACHE="1")
         (second.directory / "old.json").write_bytes((first.workspace / "build.json").read_bytes())
         second.clock.advance(600)
+        short = [f"{digest[:19]}…" for digest in (old, new)]
+        moved = f'stage "from" of "app" changed because {project.base} moved from {{}} to {{}} (pinned by pipeline 1002, 10 minutes ago)'
+        assert moved.format(old, new) in second.must("-v", "explain", "app", "--against", "old.json", CACHE="1").out
         ran = second.must("explain", "app", "--against", "old.json", CACHE="1")
         assert ran.out.splitlines() == [
-            f'stage "from" of "app" changed because {project.base} moved from {old} to {new} (pinned by pipeline 1002, 10 minutes ago)',
+            moved.format(*short),
             'stage "install" of "app" changed because its parent, stage "from", changed',
             'stage "setup" of "app" changed because its parent, stage "install", changed',
         ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -9,14 +11,18 @@ import click
 from ci_plugin.cli.options import ProjectOptions, ScopeOptions, project_options, scope_options
 from ci_plugin.cli.pins import need_pins, pin_once
 from ci_plugin.cli.project import ProjectSession
-from ci_plugin.cli.wiring import Session
-from ci_plugin.conveyor.plan import PlannedImage, make_plan
+from ci_plugin.cli.wiring import ScopedSession, Session
+from ci_plugin.conveyor.plan import Plan, PlannedImage, make_plan
 from ci_plugin.errors import DocumentError, InputError, Location
 from ci_plugin.forge.workspace import read_document
 from ci_plugin.pins.pin_set import PinSet
 from ci_plugin.records.record_file import parse_record_file
-from ci_plugin.reports.tables import format_table
-from ci_plugin.services.explaining import explain_change
+from ci_plugin.reports.tables import format_table, shorten_hashes
+from ci_plugin.services.drifting import ReadOnly
+from ci_plugin.services.explaining import Comparison
+from ci_plugin.services.fetching import FoundRecord, get_record
+
+_SCOPES = ("pipeline:", "commit:", "scope:")
 
 
 @click.command(
@@ -26,47 +32,92 @@ from ci_plugin.services.explaining import explain_change
 @scope_options
 @project_options
 @click.option("--stage", metavar="STAGE", help="This stage only.")
-@click.option("--against", metavar="RECORD", help="A build record to compare with, such as an earlier job's build.json.")
+@click.option(
+    "--against",
+    metavar="RECORD",
+    help="A build record to compare with: a file such as an earlier job's build.json, or pipeline:ID, commit:ID, scope:TEXT.",
+)
 @click.pass_obj
 def command(session: Session, scope: ScopeOptions, project: ProjectOptions, image: str, stage: str | None, against: str | None) -> int:
     run = ProjectSession(session, scope, project)
     run.check_buildable((image,))
     pins = (pin_once if run.pins_by_itself else need_pins)(run).pins
-    planned = make_plan(run.configuration, pins, run.files, (image,), run.platforms).get(image)
-    names = [item.name for item in planned.stages]
+    plan = make_plan(run.configuration, pins, run.files, (image,), run.platforms)
+    planned = [item for item in plan if item.name == image]
+    names = list(dict.fromkeys(item.name for one in planned for item in one.stages))
     if stage is not None and stage not in names:
         raise InputError(f"expected a stage of {image!r}, found {stage!r}", hint=f"it has: {', '.join(names)}")
-    if against is not None:
-        run.console.result(_compare(run, planned, pins, against, stage))
-    else:
-        rows = [
-            (item.name, entry.label, entry.hash, entry.shown)
-            for item in planned.stages
-            if stage in (None, item.name)
-            for entry in item.inputs
-        ]
-        run.console.result(format_table(("STAGE", "INPUT", "SHA256 OF THE VALUE", "VALUE"), rows, run.console.width))
-        run.console.result("\n".join(f"{item.name}: {item.signature}" for item in planned.stages if stage in (None, item.name)))
+    if against is None:
+        _show_inputs(run, planned, stage)
+        _tell_changes(run, plan, planned, pins)
+        return 0
+    found = _find_scope(session, run, against) if against.startswith(_SCOPES) else _read_file(run, against)
+    sentences = list(_compare(run, plan, planned, pins, found, stage))
+    run.console.result("\n".join(sentences) or f"{image}: every stage signature is the recorded one")
     return 0
 
 
-def _compare(project: ProjectSession, planned: PlannedImage, pins: PinSet, against: str, stage: str | None) -> str:
-    data = read_document(project.directory / Path(against))
+def _show_inputs(run: ProjectSession, planned: Sequence[PlannedImage], stage: str | None) -> None:
+    for one in planned:
+        stages = [item for item in one.stages if stage in (None, item.name)]
+        rows = [(item.name, entry.label, entry.hash, entry.shown) for item in stages for entry in item.inputs]
+        if one.is_one_of_several:
+            run.console.result(f"{one.title}:")
+        run.console.result(format_table(("STAGE", "INPUT", "SHA256 OF THE VALUE", "VALUE"), rows, run.console.width))
+        run.console.result("\n".join(f"{item.name}: {item.signature}" for item in stages))
+
+
+def _tell_changes(run: ProjectSession, plan: Plan, planned: Sequence[PlannedImage], pins: PinSet) -> None:
+    """Which stages have other signatures than in the workspace's record, where that has the image; and what says why."""
+    data, path = run.workspace.read_record(), run.workspace.record_path
+    if data is None:
+        return
+    try:
+        comparison = Comparison(plan, parse_record_file(data, str(path)), pins, run.clock.now())
+    except DocumentError as error:
+        run.console.event(f"not compared with the build record in the workspace: {error.message}")
+        return
+    stages = dict.fromkeys(change.stage for one in planned if (found := comparison.find(one)) for change in comparison.explain(one, found))
+    if stages:
+        says = f"`stagepin explain {planned[0].name} --against {path}` says why"
+        run.console.event(f"changed since the build record of {comparison.record.scope}: {', '.join(stages)}; {says}")
+
+
+def _compare(
+    run: ProjectSession, plan: Plan, planned: Sequence[PlannedImage], pins: PinSet, found: FoundRecord, stage: str | None
+) -> Iterator[str]:
+    comparison = Comparison(plan, found.record, pins, run.clock.now())
+    for one in planned:
+        recorded = comparison.find(one)
+        if recorded is None:
+            image = found.record.images.get(one.name)
+            has = ", ".join(map(str, image.platforms)) if image else ", ".join(found.record.images) or "no image"
+            raise InputError(
+                f"expected {one.name!r} for {one.platform} in {found.where}, found {has}",
+                hint="compare with the record of a build that had this image",
+            )
+        for change in comparison.explain(one, recorded):
+            if stage in (None, change.stage):
+                # Twelve digits tell digests apart, and keep a sentence one.
+                yield change.sentence if run.options.verbosity > 0 else shorten_hashes(change.sentence)
+
+
+def _read_file(run: ProjectSession, against: str) -> FoundRecord:
+    data = read_document(run.directory / Path(against))
     if data is None:
         raise DocumentError(
-            f"expected a build record at {against}, found no file", hint="give the path of a build.json", where=Location(against)
+            f"expected a build record at {against}, found no file",
+            hint="give the path of a build.json, or pipeline:ID for the record the store has of a pipeline",
+            where=Location(against),
         )
-    record = parse_record_file(data, against)
-    image = record.images.get(planned.name)
-    recorded = image.platforms.get(planned.platform) if image else None
-    if recorded is None:
-        raise InputError(
-            f"expected {planned.name!r} for {planned.platform} in {against}, found {', '.join(record.images) or 'no image'}",
-            hint="compare with the record of a build that had this image",
-        )
-    sentences = [
-        text
-        for text in explain_change(planned, recorded, pins, project.clock.now())
-        if stage is None or text.startswith(f'stage "{stage}"')
-    ]
-    return "\n".join(sentences) or f"{planned.name}: every stage signature is the recorded one"
+    return FoundRecord(parse_record_file(data, against), Location(against))
+
+
+def _find_scope(session: Session, run: ProjectSession, against: str) -> FoundRecord:
+    """The record the store has of another scope; nothing is written into the workspace."""
+    text = against.removeprefix("scope:")
+    options = replace(run.scope_options, scope=text, is_scope_from_command_line=True, pin_checksum=None)
+    other = ScopedSession(session, options)
+    # Another commit's record, or that of a fork's code, is compared with; nothing of it is used.
+    asking = replace(other.asking, any_commit=True, fork=None)
+    return get_record(asking, ReadOnly(other.workspace, asking.key.scope), other.pin_store, other.clock, whole=True)
