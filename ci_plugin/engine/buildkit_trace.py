@@ -73,7 +73,7 @@ class BuildTrace:
         if 5 in vertex and not name.startswith(_UNREAD):
             known = self._steps.get(digest)
             step = self._steps.setdefault(digest, self._step_of(digest, name))
-            if known is None or (is_cached and not known.is_cached):
+            if known is None or (is_cached and not known.is_cached and "] FROM " not in name):
                 yield f"{name} (cached)" if is_cached else name
             step.started, step.is_cached = _time(vertex[5]), is_cached
         if 6 in vertex:

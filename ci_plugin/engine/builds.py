@@ -148,7 +148,7 @@ class Builder:
             own = stack.enter_context(keep_context([ContextFile(_DOCKERFILE, "100644", request.dockerfile.encode())]))
             methods = self._methods(request.settings, context, own)
             with engine_errors("open a session for a build"):
-                session = stack.enter_context(build_session(self._connection, methods, context.key))
+                session = stack.enter_context(build_session(self._connection, methods, f"{context.key}{own.key}"))
             self._running.add(name)
             stack.callback(self._running.discard, name)
             self._follow({**query, "session": session.id}, log)

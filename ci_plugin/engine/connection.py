@@ -125,13 +125,12 @@ class EngineConnection:
             # docker-py knows it only with paramiko installed, and fails with a NameError without.
             hint = "forward the socket: ssh -nNT -L /tmp/docker.sock:/var/run/docker.sock HOST, and set DOCKER_HOST=unix:///tmp/docker.sock"
             raise InputError("expected DOCKER_HOST to be unix:// or tcp://, found ssh://, which stagepin does not speak", hint=hint)
-        from docker import APIClient
         from docker.errors import DockerException, InvalidVersion
         from requests import RequestException
 
         try:
             self._probe()
-            client = APIClient(self.address, version=self._api_version, timeout=_FIRST_ANSWER_SECONDS, tls=self._tls() or False)
+            client = _client_type()(self.address, version=self._api_version, timeout=_FIRST_ANSWER_SECONDS, tls=self._tls() or False)
             found = client.ping() and client.api_version
         except InvalidVersion as error:
             raise self._too_old(shorten(str(error))) from error
@@ -157,6 +156,17 @@ class EngineConnection:
             return None
         path = self._environ.get("DOCKER_CERT_PATH") or f"{self._environ.get('HOME', '')}/.docker"
         return TLSConfig(client_cert=(f"{path}/cert.pem", f"{path}/key.pem"), ca_cert=f"{path}/ca.pem", verify=True)
+
+
+def _client_type() -> type[APIClient]:
+    from docker import APIClient
+
+    class Client(APIClient):
+        """docker-py's client that asks this process's environment nothing: REQUESTS_CA_BUNDLE would go before the engine's own CA."""
+
+        trust_env = property(lambda _self: False, lambda _self, _value: None)
+
+    return Client
 
 
 def _buffered(reader: BufferedReader) -> bytes:

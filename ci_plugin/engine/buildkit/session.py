@@ -40,7 +40,7 @@ def build_session(connection: EngineConnection, methods: Mapping[str, Method], s
     """Serve these methods (``/package.Service/Method``) to the engine until the block ends; a build of this session ends with it.
 
     The engine keeps the files of sessions with one ``shared_key`` and asks only for those that changed by size, mode or time. Ours have one
-    time, so the key must be another one wherever a file is.
+    time, so the key must be another one wherever any file of any directory is.
     """
     name = secrets.token_hex(16)
     headers = [(f"{_HEADER}Uuid", name), (f"{_HEADER}Name", "stagepin"), (f"{_HEADER}Sharedkey", shared_key)]
