@@ -104,6 +104,8 @@ def place_of_action(text: Text, at: int, via: Via | None) -> Location:
 
 
 def _by_way_of(found: Location | None, via: Via | None, *, has_column: bool) -> Location:
+    if found is not None and (via is None or via[0] is None):
+        return found  # nothing called what was written there
     calls = list(_chain(via))
     while found is None and calls:
         text, at = calls.pop()

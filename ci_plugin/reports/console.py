@@ -220,7 +220,8 @@ class Console:
         """
         if where.line is None or self._directory == "." or posixpath.isabs(self._directory):
             return where
-        return replace(where, file=posixpath.normpath(posixpath.join(self._directory, where.file)))
+        file = posixpath.normpath(posixpath.join(self._directory, where.file))
+        return replace(where, file=file, by_way_of=tuple(map(self._place, where.by_way_of)))
 
     def _clean(self, text: str) -> list[str]:
         return neutral_lines(self._redactor.redact(text))

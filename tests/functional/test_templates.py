@@ -64,6 +64,19 @@ def test_what_is_wrong_in_the_rendered_text_is_told_where_it_was_written(project
     refused(ran, "expected a known directive, found `form`", at=".werf/image.tmpl:3:1 (by way of werf.yaml:4)", hint="did you mean `from`?")
 
 
+def test_the_list_names_the_fragment_that_holds_a_reference(project: Project) -> None:
+    project.write(".werf/base.tmpl", "# the base\nfrom: alpine:3")
+    listed = job(project, 'image: app\n{{ include "base.tmpl" . | trim | nindent 0 }}\n')
+    assert " .werf/base.tmpl:2:1 (by way of werf.yaml:5)" in listed.must("config", "list").out.replace("  ", " ")
+
+
+def test_migration_rewrites_the_fragment_that_holds_the_old_word(project: Project) -> None:
+    project.write(".werf/part.tmpl", "fromImageArtifact: base\n")
+    migrated = job(project, 'artifact: base\nfrom: alpine:3\n---\nimage: app\n{{ include "part.tmpl" . }}\n').must("config", "migrate")
+    assert "# .werf/part.tmpl\nfrom: base" in migrated.text
+    assert "by hand" not in migrated.text
+
+
 def test_only_variables_the_settings_list_are_readable_and_no_value_is_shown(project: Project) -> None:
     project.write(".stagepin.yaml", "env: [BASE_TOKEN]\n")
     given = job(project, 'image: app\nfrom: {{ env "BASE_TOKEN" | fail }}\n')
