@@ -157,7 +157,7 @@ class DockerEngine:
 
     @contextmanager
     def read_files(self, image: ImageId, path: str) -> Iterator[Iterator[tuple[TarInfo, IO[bytes] | None]]]:
-        """The members at a path, with the bytes of files; names begin with the path's last part, of the root with ``.``.
+        """The members at a path, with the bytes of files; names begin with the path's last part, of ``/`` with nothing.
 
         A link at the path itself is one member, a link; links among its parents are followed, within the image. What the engine adds to
         every container is left out. Raises Gone where the image has nothing there, Unavailable.

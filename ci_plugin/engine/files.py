@@ -192,6 +192,8 @@ def _members(tar: tarfile.TarFile, path: str, doing: str) -> Iterator[tuple[tarf
     try:
         for member in tar:
             member.name = member.name.strip("/") or "."
+            if member.islnk():
+                member.linkname = member.linkname.strip("/")
             if not _is_added(posixpath.normpath(posixpath.join(above, member.name)), member):
                 yield member, tar.extractfile(member) if member.isreg() else None
             archive.members = []  # else the headers of all files would be kept

@@ -1,8 +1,8 @@
 """An engine in memory: images with real configs and layers, so that what it pushes passes every check made of a real engine's images.
 
 It follows Docker's rules where they matter (tests/contract/test_engine.py holds both to one suite): an ID is the hash of the config, no two
-builds give one ID, ``repository@digest`` is proved, a name is no proof. It has no shell: of commands it knows ``echo``, ``true``, ``false``
-and ``exit``, what ``fail`` was told, and takes everything else for a success.
+builds give one ID, ``repository@digest`` is proved, a name is no proof. Its files are real (``image_files``); of commands it knows what
+``shell`` says and what ``fail`` was told, and takes everything else for a success.
 """
 
 from __future__ import annotations
@@ -11,23 +11,41 @@ import gzip
 import io
 import itertools
 import json
-import shlex
+import posixpath
 import tarfile
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from ci_plugin.engine.accounts import Accounts
 from ci_plugin.engine.archives import EMPTY_TAR, RootfsArchive
 from ci_plugin.engine.context import context_tar
 from ci_plugin.engine.image_config import changed_config
+from ci_plugin.engine.layers import check_changes, plan_layer
+from ci_plugin.engine.stage_script import check_settings
 from ci_plugin.errors import AnswerIsNo, Bug, Gone, InputError, StageFailed, StagepinError, Unavailable
-from ci_plugin.ports import NO_BUILD_SETTINGS, BuildSettings, ContextFile, EngineImage, ImageChange, OutputSink, Registry
+from ci_plugin.ports import (
+    NO_BUILD_SETTINGS,
+    NO_SETTINGS,
+    BuildSettings,
+    ContextFile,
+    EngineImage,
+    FileChanges,
+    ImageChange,
+    OutputSink,
+    PathChange,
+    Registry,
+    RunSettings,
+)
 from ci_plugin.values.digest import Digest, ImageId
 from ci_plugin.values.manifest import DOCKER_MANIFEST, Manifest
 from ci_plugin.values.platform import DEFAULT_PLATFORM, Platform, parse_platform
 from ci_plugin.values.reference import Reference, parse_reference
+from tests.fakes.image_files import ImageTree
+from tests.fakes.shell import Shell
 
 _CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
 _LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar.gzip"
@@ -82,6 +100,11 @@ class FakeEngine:
         self.on_push: Callable[[], None] = lambda: None
         """Called before every push: what happens on the machine meanwhile."""
         self.ran: list[tuple[ImageId, tuple[str, ...]]] = []
+        self.settings: list[RunSettings] = []
+        """What each entry of ``ran`` found around it."""
+        self.put: list[tuple[ImageId, FileChanges]] = []
+        self.leftovers: list[str] = []
+        """Names of containers that ended runs left behind."""
         self.builds: list[FakeBuild] = []
         self.pulled: list[Reference] = []
         self.pushed: list[Reference] = []
@@ -133,18 +156,53 @@ class FakeEngine:
         _check_tar(data)
         return self._commit(None, {"Labels": dict(labels)}, data)
 
-    def derive(self, parent: ImageId, change: ImageChange, commands: Sequence[str] = (), output: OutputSink | None = None) -> EngineImage:
+    def derive(
+        self,
+        parent: ImageId,
+        change: ImageChange,
+        commands: Sequence[str] = (),
+        output: OutputSink | None = None,
+        *,
+        settings: RunSettings = NO_SETTINGS,
+        changed: Callable[[Sequence[PathChange]], None] | None = None,
+    ) -> EngineImage:
         self._live("derive an image")
         base = self._get(parent)
         if not commands:
-            return self._commit(base, changed_config(_config(base), change), None)
+            return self._commit(base, changed_config(_config(base), change), None, change)
+        check_settings(settings)
         if not _has_shell(base):
             message = f"expected a base that can run commands, found an image without /bin/sh ({parent})"
             raise AnswerIsNo(message, hint="use a base that has a shell, or drop the commands of this image's stages")
         self.ran.append((parent, tuple(commands)))
-        self._run_all(commands, output or (lambda _line: None))
-        layer = _tar({"ran": "\n".join(commands).encode(), "at": str(next(_commits)).encode()})
-        return self._commit(base, changed_config(_config(base), change), layer)
+        self.settings.append(settings)
+        shell = Shell(self._tree(base), settings, self._failures)
+        self._run_all(commands, shell, output or (lambda _line: None))
+        if changed:
+            changed(shell.changes())
+        layer = shell.layer({"/ran": "\n".join(commands).encode(), "/at": str(next(_commits)).encode()})
+        return self._commit(base, changed_config(_config(base), change), layer, change)
+
+    def put_files(self, parent: ImageId, changes: FileChanges, change: ImageChange) -> EngineImage:
+        self._live("write files into an image")
+        check_changes(changes)
+        base = self._get(parent)
+        tree = self._tree(base)
+        plan = plan_layer(changes, tree, Accounts(str(parent), tree.read).owners, careful=True)
+        self.put.append((parent, changes))
+        return self._commit(base, changed_config(_config(base), change), b"".join(plan.chunks()) if plan else None, change)
+
+    @contextmanager
+    def read_files(self, image: ImageId, path: str) -> Iterator[Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]]:
+        self._live(f"read {path} of an image")
+        yield self._tree(self._get(image)).members(posixpath.normpath("/" + path.strip("/")))
+
+    def remove_leftovers(self) -> Sequence[str]:
+        """What ``leftovers`` holds."""
+        if self.dead:
+            return []
+        removed, self.leftovers = sorted(self.leftovers), []
+        return removed
 
     def build(
         self,
@@ -236,8 +294,20 @@ class FakeEngine:
         config, *layers = [registry.get_blob(wanted.repository, blob, _LARGEST_BLOB) for blob in blobs]
         return FakeImage(config, tuple((layer.media_type, blob) for layer, blob in zip(manifest.layers, layers, strict=True)))
 
-    def _commit(self, parent: FakeImage | None, config: Mapping[str, object], layer: bytes | None) -> EngineImage:
+    def _tree(self, image: FakeImage) -> ImageTree:
+        return ImageTree(gzip.decompress(blob) if blob.startswith(b"\x1f\x8b") else blob for _, blob in image.layers)
+
+    def _commit(
+        self,
+        parent: FakeImage | None,
+        config: Mapping[str, object],
+        layer: bytes | None,
+        change: ImageChange = ImageChange(),  # noqa: B008 - frozen
+    ) -> EngineImage:
         document: dict[str, Any] = parent.document if parent else {"os": self._platform.os, "architecture": self._platform.architecture}
+        step = {"comment": "stagepin"} if layer is not None else {"comment": "stagepin", "empty_layer": True}
+        document["history"] = [] if change.clear_history else [*document.get("history", ()), step]
+        document |= {"author": change.author} if change.author else {}
         diff_ids = list(document.get("rootfs", {}).get("diff_ids", ())) + ([str(Digest.of(layer))] if layer is not None else [])
         document |= {"config": dict(config), "rootfs": {"type": "layers", "diff_ids": diff_ids}, "comment": f"commit {next(_commits)}"}
         layers = (parent.layers if parent else ()) + (((_LAYER_TYPE, gzip.compress(layer, mtime=0)),) if layer is not None else ())
@@ -275,10 +345,10 @@ class FakeEngine:
             config=config,
         )
 
-    def _run_all(self, commands: Sequence[str], output: OutputSink) -> None:
+    def _run_all(self, commands: Sequence[str], shell: Shell, output: OutputSink) -> None:
         printed: list[str] = []
         for command in commands:
-            code, lines = self._run(command)
+            code, lines = shell.run(command)
             for line in lines:
                 printed.append(line)
                 output(line)
@@ -286,19 +356,6 @@ class FakeEngine:
                 hint = "mend the command; its output is above"
                 text = "\n".join(printed)
                 raise StageFailed(f"expected the stage's commands to succeed, found exit code {code}", output=text, hint=hint)
-
-    def _run(self, command: str) -> tuple[int, list[str]]:
-        if command in self._failures:
-            code, text = self._failures[command]
-            return code, text.splitlines()
-        match _words(command):
-            case ["echo", *words]:
-                return 0, [" ".join(words)]
-            case ["false"]:
-                return 1, []
-            case ["exit", status]:
-                return int(status), []
-        return 0, []
 
     def _run_dockerfile(self, dockerfile: str, target: str | None, output: OutputSink) -> FakeImage | None:
         """Runs the instructions in order; the base of the target stage."""
@@ -333,7 +390,7 @@ class FakeEngine:
             output(line)
 
         try:
-            self._run_all([part.strip() for part in command.split(";")], keep)
+            self._run_all([part.strip() for part in command.split(";")], Shell(ImageTree(), NO_SETTINGS, self._failures), keep)
         except StageFailed as error:
             text = f"executor failed running [/bin/sh -c {command}]: exit code: {error.message.rpartition(' ')[2]}"
             message, hint = f"expected the build to succeed, found: {text}", "mend the Dockerfile; the output is above"
@@ -365,13 +422,6 @@ def _name(reference: Reference) -> str:
     if reference.tag is None:
         raise Bug(f"expected a reference with a tag, found {reference}")
     return f"{reference.repository}:{reference.tag}"
-
-
-def _words(command: str) -> list[str]:
-    try:
-        return shlex.split(command)
-    except ValueError:
-        return [command]
 
 
 def _has_shell(image: FakeImage) -> bool:
