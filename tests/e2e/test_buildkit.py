@@ -386,7 +386,10 @@ def _serve(plain: socket.socket, context: ssl.SSLContext, path: str) -> None:
                 pairs[source].sendall(data)
 
 
-def test_a_session_goes_over_tls_with_a_clients_certificate(rig: Rig, base: Reference, tmp_path: Path) -> None:
+def test_a_session_goes_over_tls_with_a_clients_certificate(
+    rig: Rig, base: Reference, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(Authority(tmp_path, "somebody else's").ca_file))  # of a company's proxy, not of the engine
     data = os.urandom(3_000_000)
     with ExitStack() as stack:
         address, environ = stack.enter_context(_tls_in_front_of(rig.docker_host, tmp_path))
