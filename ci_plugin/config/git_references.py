@@ -63,6 +63,6 @@ def _ref(remote: GitRemote, where: Location) -> str:
             hint = "write the whole commit id: `git rev-parse COMMIT` in that repository"
             raise ConfigError(str(error), hint=hint, where=where) from None
     kind, name = ("tag", remote.tag) if remote.tag is not None else ("branch", remote.branch or DEFAULT_BRANCH)
-    if _NO_REF.search(name):
+    if not name or _NO_REF.search(name):
         raise ConfigError(f"expected the name of a {kind}, found {name[:100]!r}", hint="correct it in the git mapping", where=where)
     return f"refs/tags/{name}" if kind == "tag" else f"refs/heads/{name}"

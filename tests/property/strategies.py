@@ -9,6 +9,7 @@ from typing import TypeVar
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
+from ci_plugin.pins.git_pin import GitPin
 from ci_plugin.pins.pin_set import ORIGIN_KINDS, Origin, Pin, PinSet
 from ci_plugin.records.build_record import BaseRecord, BaseState, BuildRecord, BuiltBy, ImageRecord, PlatformRecord, StageRecord
 from ci_plugin.values.digest import Digest, ImageId
@@ -84,6 +85,17 @@ def pins(draw: st.DrawFn, reference: Reference | None = None) -> Pin:
     return Pin(reference, draw(digests), draw(texts), draw(st.integers(0, 2**53 - 1)), by_platform, in_signature, time, origin)
 
 
+git_urls = st.sampled_from(["https://git.example.com/a.git", "ssh://git@h:22/b", "git@h:c.git", "/srv/d e", "file:///srv/f", "git://h/g"])
+git_refs = st.one_of(commits, st.from_regex(r"\Arefs/(heads|tags)/[a-z0-9]{1,5}(/[\u00e0-\u00ff.-]{0,3}x)?\Z"))
+
+
+@st.composite
+def git_pins(draw: st.DrawFn, url: str, ref: str) -> GitPin:
+    """The pin of a branch or tag, or of a commit, which means itself."""
+    origin = draw(tuples_of(st.builds(Origin, st.just("git"), texts, texts, st.none() | st.integers(1, 2**40))))
+    return GitPin(url, ref, draw(commits) if ref.startswith("refs/") else ref, draw(times), origin)
+
+
 @st.composite
 def pin_sets(draw: st.DrawFn) -> PinSet:
     """Up to four pins, sorted."""
@@ -96,6 +108,7 @@ def pin_sets(draw: st.DrawFn) -> PinSet:
         created_at=draw(times),
         images=draw(tuples_of(texts)),
         pins=tuple(draw(pins(reference)) for reference in chosen),
+        git=tuple(draw(git_pins(url, ref)) for url, ref in sorted(draw(st.sets(st.tuples(git_urls, git_refs), max_size=2)))),
     )
 
 

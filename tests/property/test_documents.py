@@ -37,6 +37,7 @@ def validator(name: str) -> Validator:
 PIN_SCHEMA, RECORD_SCHEMA = validator("pins-1.json"), validator("build-1.json")
 KINDS: dict[str, tuple[Validator, Callable[[bytes, str], object]]] = {
     "pins-1.json": (PIN_SCHEMA, parse_pin_file),
+    "pins-1-git.json": (PIN_SCHEMA, parse_pin_file),
     "build-1.json": (RECORD_SCHEMA, parse_record_file),
     "build-1-local.json": (RECORD_SCHEMA, parse_record_file),
 }
