@@ -140,7 +140,7 @@ QUICK: Mapping[str, Quick] = {
     "indent": Quick(_indent, (int, str)),
     "nindent": Quick(_nindent, (int, str)),
     "replace": Quick(_replace, (str, str, str)),
-    "trim": Quick(_ascii(lambda text: ASK if set("\x1c\x1d\x1e\x1f") & set(text[:1] + text[-1:]) else text.strip(_SPACE)), (str,)),
+    "trim": Quick(_ascii(lambda text: text.strip(_SPACE)), (str,)),
     "trimSuffix": Quick(lambda end, text: text.removesuffix(end), (str, str)),
     "trimPrefix": Quick(lambda start, text: text.removeprefix(start), (str, str)),
     "upper": Quick(_ascii(str.upper), (str,)),
