@@ -50,6 +50,10 @@ def _names(node: Node) -> tuple[ScalarNode, ...]:
 
 @takes(SCALAR)
 def _artifact_name(node: Node) -> tuple[ScalarNode, ...]:
+    """One name: no generation of werf or dapp took a list here, as images have it."""
+    if isinstance(node, ListNode):
+        hint = "write a document for each artifact; lists of names are for images"
+        raise ConfigError("expected one name of an artifact, found a list", hint=hint, where=node.location)
     read_name(node)
     return _names(node)
 

@@ -346,7 +346,7 @@ class _Walk:
         platform = f"--platform={stage.platform.text[:100]} " if stage.platform else ""
         message = f"expected a value for every variable of FROM {platform}{operand.text[:150]}, found: {error.reason}"
         hint = (
-            f"say --build-arg {error.name}=…, or give a default above: ARG {error.name}=…"
+            f"say --build-arg {error.name}=… (`args` in a werf.yaml), or give a default above: ARG {error.name}=…"
             if error.name
             else "check quotes and braces; ${X}, ${X:-default}, ${X:+word}, ${X:?word}, ${X#…}, ${X%…} and ${X/…/…} are computed"
         )

@@ -208,6 +208,7 @@ DOCUMENTS = {
     "an empty list of names": ("image: []\nfrom: b\n", "werf.yaml:4:8: expected an image name, found an empty list"),
     "a name twice in one list": ("image: [a, a]\nfrom: b\n", "werf.yaml:4:12: expected every image name once, found 'a' again"),
     "an empty artifact": ("artifact: ''\nfrom: b\n", "werf.yaml:4:11: expected a name, found an empty text"),
+    "a list of artifacts": ("artifact: [a, b]\nfrom: c\n", "werf.yaml:4:11: expected one name of an artifact, found a list"),
     "a cycle by import": (
         "image: a\nfrom: x\nimport: [{image: b, add: /a, after: setup}]\n---\nimage: b\nfromImage: a\n",
         "found a cycle: a -> b -> a",
