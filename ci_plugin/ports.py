@@ -354,7 +354,10 @@ class StagesStorage(Protocol):
         ...
 
     def publish_index(self, signature: str, images: Mapping[Platform, StoredStage]) -> Descriptor | None:
-        """Publish an index of these images under ``<signature>`` unless something has it; what has the name now. None in ``:local``."""
+        """Publish the index of these images under ``<signature>`` unless it has the name; one of other images is replaced.
+
+        What has the name now; None in ``:local``.
+        """
         ...
 
     def find_index(self, signature: str) -> Manifest | None:

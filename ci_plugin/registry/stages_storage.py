@@ -132,22 +132,45 @@ class RegistryStagesStorage:
         self._published[relabelled.descriptor.digest] = relabelled
         return self._stored(relabelled, self._repository.at(relabelled.descriptor.digest))
 
-    def publish_index(self, signature: str, images: Mapping[Platform, StoredStage]) -> Descriptor | None:
-        """The index under ``<signature>``: of these images unless one was there. Raises Unavailable where it is gone again.
+    def copy(self, name: str, source: Repository, stage: StoredStage) -> StoredStage:
+        """A stage of another repository under ``<name>-<random>`` here: mounted or passed on, without an engine. Raises Gone."""
+        manifest = self._registry.find_manifest(source.at(self._digest(stage)))
+        if manifest is None:
+            raise Gone(f"expected {source.at(self._digest(stage))}, found nothing")
+        for blob in (manifest.get_config(), *manifest.layers):
+            self._registry.copy_blob(source, blob, self._repository)
+        self._registry.put_manifest(self._unique(name), manifest.data, manifest.descriptor.media_type)
+        self._published[manifest.descriptor.digest] = manifest
+        return self._stored(manifest, self._repository.at(manifest.descriptor.digest))
 
-        Images that all builders adopted give all of them the same bytes, so there is nothing more to elect.
+    def publish_index(self, signature: str, images: Mapping[Platform, StoredStage]) -> Descriptor | None:
+        """The index under ``<signature>``, which is of these images: one of others is replaced. Raises Unavailable where it is gone again.
+
+        Images that all builders adopted give all of them the same bytes, so there is nothing more to elect. Raises AnswerIsNo where the
+        tag is written once and has another index.
         """
         reference = self._repository.tagged(signature)
-        if self._registry.find_descriptor(reference) is None:
-            found = {platform: self._get_published(self._digest(stage)).descriptor for platform, stage in images.items()}
-            index = make_index(found)
+        index = make_index({platform: self._get_published(self._digest(stage)).descriptor for platform, stage in images.items()})
+        before = self.find_index(signature)
+        if before is None or before.descriptor != index.descriptor:
             self._registry.put_manifest(self._unique(signature), index.data, index.descriptor.media_type)
-            self._put_if_absent(reference, index)
+            self._put_index(reference, index, before.descriptor if before else None)
         published = self.find_index(signature)
         if published is None:
             message = f"expected the index {reference} after publishing it, found nothing"
             raise Unavailable(message, hint="run the job again: the build converges on what is stored then")
         return published.descriptor
+
+    def _put_index(self, reference: Reference, index: Manifest, before: Descriptor | None) -> None:
+        if before is None:
+            self._put_if_absent(reference, index)
+            return
+        try:
+            self._registry.put_manifest(reference, index.data, index.descriptor.media_type)
+        except (AnswerIsNo, AccessDenied) as error:
+            message = f"expected {reference} to take the index {index.descriptor.digest}, found that the tag may not be written again"
+            hint = f"what has the tag ({before.digest}) lists other images than this build has: delete the tag there, then build again"
+            raise AnswerIsNo(f"{message}: {error.message}", hint=hint, where=error.where) from error
 
     def find_index(self, signature: str) -> Manifest | None:
         """The index of several platforms, or None. Raises AnswerIsNo where the tag holds something else."""

@@ -192,10 +192,15 @@ def test_the_same_images_give_the_same_index_whoever_publishes_it(repository: Re
     assert published[0] == published[1]
 
 
-def test_the_index_that_was_first_stays(repository: Repository) -> None:
-    first = make_storage(repository).publish_index(SIGNATURE, {ARM: push(repository, platform=str(ARM))})
+def test_an_index_of_the_same_images_stays_and_one_of_others_is_replaced(repository: Repository) -> None:
+    images = {ARM: push(repository, platform=str(ARM))}
+    first = make_storage(repository).publish_index(SIGNATURE, images)
+    assert make_storage(repository).publish_index(SIGNATURE, images) == first
     second = make_storage(repository).publish_index(SIGNATURE, {DEFAULT_PLATFORM: push(repository, platform="linux/amd64")})
-    assert second == first
+    assert second != first
+    found = make_storage(repository).find_index(SIGNATURE)
+    assert found is not None
+    assert found.descriptor == second
 
 
 def test_an_index_nobody_published_is_absent(repository: Repository) -> None:

@@ -266,19 +266,53 @@ def test_in_the_engines_own_store_there_is_no_index_but_an_image_for_every_platf
         assert f"app ({name})  {platform['imageId']}" in out
 
 
-def test_an_index_somebody_pushed_under_the_tag_is_refused(project: Project) -> None:
+@pytest.mark.parametrize("command", [["build"], ["build", "--require-built"]])
+def test_an_index_of_other_images_is_never_trusted_but_replaced(project: Project, command: list[str]) -> None:
     put_base(project.registry)
     job = build(project)
     (tag,) = app(job)["tags"]
     other = project.registry.put_image(STAGES, platform=ARM64, seed="another")
-    children = {AMD64: Digest(app(job)["platforms"][AMD64]["digest"]), ARM64: other}
-    forged = project.registry.put_index(STAGES, tag, children)
-    for command in (["build"], ["build", "--require-built"]):
-        ran = project.pipeline().job(artifacts_of=job).run(*command)
-        assert ran.code == 1
-        assert f"expected the index {tag} to be that of linux/amd64 {children[AMD64]}, linux/arm64 sha256:" in ran.err
-        assert f"found {forged} of linux/amd64 {children[AMD64]}, linux/arm64 {other}" in ran.err
-        assert "somebody overwrote the tag; delete it in the repository, then build again" in ran.err
+    forged = project.registry.put_index(STAGES, tag, {AMD64: Digest(app(job)["platforms"][AMD64]["digest"]), ARM64: other})
+    again = project.pipeline().job(artifacts_of=job)
+    assert f"app: the index {forged} listed other images than this build has; replaced" in again.must(*command).err
+    assert project.registry.tags[STAGES, tag] == app(again)["digest"] == app(job)["digest"]
+    again.must("verify")
+
+
+def test_a_platform_that_was_lost_is_built_anew_and_so_is_the_index(project: Project) -> None:
+    put_base(project.registry)
+    first = build(project)
+    for stage in app(first)["platforms"][ARM64]["stages"]:
+        project.registry.delete(STAGES, Digest(stage["digest"]))
+    again = project.pipeline().job(artifacts_of=first)
+    again.must("build")
+    assert app(again)["platforms"][AMD64]["digest"] == app(first)["platforms"][AMD64]["digest"]
+    assert app(again)["platforms"][ARM64]["digest"] != app(first)["platforms"][ARM64]["digest"]
+    assert app(again)["tags"] == app(first)["tags"]
+    again.must("verify")
+
+
+def test_an_index_of_other_images_under_a_tag_that_is_written_once_is_told_with_the_way_out(project: Project) -> None:
+    put_base(project.registry)
+    job = build(project)
+    (tag,) = app(job)["tags"]
+    other = project.registry.put_image(STAGES, platform=ARM64, seed="another")
+    forged = project.registry.put_index(STAGES, tag, {AMD64: Digest(app(job)["platforms"][AMD64]["digest"]), ARM64: other})
+    project.registry.immutable_tags = True
+    ran = project.pipeline().job(artifacts_of=job).run("build", "--require-built")
+    assert ran.code == 1
+    assert f"expected {project.stages}:{tag} to take the index {app(job)['digest']}, found that the tag may not be written again" in ran.err
+    assert f"what has the tag ({forged}) lists other images than this build has: delete the tag there, then build again" in ran.err
+
+
+def test_an_image_under_the_tag_of_an_index_is_refused(project: Project) -> None:
+    put_base(project.registry)
+    job = build(project)
+    (tag,) = app(job)["tags"]
+    project.registry.put_image(STAGES, tag, seed="another")
+    ran = project.pipeline().job(artifacts_of=job).run("build")
+    assert ran.code == 1
+    assert f"expected an index at {project.stages}:{tag}, found an image of one platform" in ran.err
 
 
 def test_a_failed_platform_stops_what_stands_on_it_and_no_other_platform(project: Project) -> None:
