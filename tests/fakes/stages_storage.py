@@ -75,7 +75,8 @@ class MemoryStagesStorage:
         entries = tuple((platform, stage.descriptor) for platform, stage in sorted(images.items()) if stage.descriptor)
         data = canonical_json([[str(platform), str(descriptor.digest)] for platform, descriptor in entries])
         index = Manifest(Descriptor(Digest.of(data), DOCKER_INDEX, len(data)), data, entries=entries)
-        return self.indexes.setdefault(signature, index).descriptor
+        self.indexes[signature] = index
+        return index.descriptor
 
     def find_index(self, signature: str) -> Manifest | None:
         return self.indexes.get(signature)
