@@ -46,7 +46,6 @@ def list_unbuilt(image: Image) -> tuple[Unbuilt, ...]:
 
 
 def _stapel(image: StapelImage) -> Iterator[tuple[str, Location]]:
-    yield from (("git with url", item.location) for item in image.git if item.remote)
     if image.ansible:
         yield "ansible", image.ansible.location
 
