@@ -8,6 +8,7 @@ Keys that merge (``<<``) are followed: an own key wins, then the earlier of seve
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -23,6 +24,8 @@ MAX_NODES = 100_000
 MAX_NODES_OF_A_FILE = 1_000_000
 Event: TypeAlias = Any
 """One of PyYAML's parser events, or a mark of one; told apart by class name, so that the module need not import PyYAML."""
+_NOT_ALLOWED = re.compile("[^\\t\\n\\r -~\\x85\\xa0-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
+"""What YAML 1.1 takes for no text (chapter 5.1)."""
 _CORE_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map")) | {"!"}
 
 
@@ -99,7 +102,7 @@ def parse_documents(text: str, file: str, line_of: LineMap | None = None, proble
         raise ConfigError(f"expected YAML, found: {error.problem or error.context}", hint=_hint(text, mark), where=where) from None
     except yaml.YAMLError as error:
         message = f"expected YAML, found a character it does not allow ({getattr(error, 'reason', 'unreadable')})"
-        raise ConfigError(message, hint="remove control characters", where=_bad_place(text, error, place)) from None
+        raise ConfigError(message, hint="remove control characters", where=_bad_place(text, place)) from None
     if problems is None:
         collected.raise_first()
     return tuple(node for node in documents if not (isinstance(node, ScalarNode) and node.is_null))
@@ -112,9 +115,11 @@ def _hint(text: str, mark: Event) -> str:
     return "check the indentation and the quotes of this line; a value with `: ` or ` #` needs quotes"
 
 
-def _bad_place(text: str, error: Exception, place: _Places) -> Location:
-    position = getattr(error, "position", None)
-    return place.of_line(text.count("\n", 0, position)) if isinstance(position, int) else Location(place.file)
+def _bad_place(text: str, place: _Places) -> Location:
+    """Where the first character stands that YAML does not allow; the parser tells bytes."""
+    found = _NOT_ALLOWED.search(text)
+    before = text[: found.start()] if found else ""
+    return place.of(before.count("\n"), len(before) - before.rfind("\n") - 1)
 
 
 class _Places:
@@ -126,13 +131,13 @@ class _Places:
 
     def at(self, mark: Event) -> Location:
         """The place of one of PyYAML's marks."""
-        if self._line_of is None:
-            return Location(self.file, mark.line + 1, mark.column + 1)
-        return self._line_of(mark.line + 1, mark.column + 1)
+        return self.of(mark.line, mark.column)
 
-    def of_line(self, line: int) -> Location:
-        """The place of a line, counted from 0."""
-        return Location(self.file, line + 1) if self._line_of is None else self._line_of(line + 1)
+    def of(self, line: int, column: int) -> Location:
+        """The place of a line and column, counted from 0."""
+        if self._line_of is None:
+            return Location(self.file, line + 1, column + 1)
+        return self._line_of(line + 1, column + 1)
 
 
 class _Composer:

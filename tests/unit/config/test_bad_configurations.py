@@ -35,7 +35,14 @@ CASES: dict[str, tuple[bytes | str, str]] = {
     "A4 no UTF-8": (b"a: b\nc: \xff\n", "werf.yaml:2:4: expected UTF-8, found the byte 0xff"),
     "A4 half a character": (b"a: \xc3", "werf.yaml:1:4: expected UTF-8, found the byte 0xc3"),
     "A5 NUL": (b"a: b\nc: \0\n", "werf.yaml:2:4: expected text, found a NUL byte"),
-    "A5 another control character": (META.encode() + b"image: a\x07\n", "werf.yaml:4: expected YAML, found a character it does not allow"),
+    "A5 another control character": (
+        META.encode() + b"image: a\x07\n",
+        "werf.yaml:4:9: expected YAML, found a character it does not allow",
+    ),
+    "A5 a control character behind others of several bytes": (
+        META + "# " + "é" * 99 + "\nimage: é\x07\n",
+        "werf.yaml:5:9: expected YAML, found a character it does not allow",
+    ),
     "A6 a tab as indent": (
         IMAGE + "shell:\n\tinstall: x\n",
         "werf.yaml:6:1: expected YAML, found: found character that cannot start any token | indent with spaces",
