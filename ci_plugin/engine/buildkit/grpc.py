@@ -197,6 +197,8 @@ class GrpcServer:
         with suppress(OSError, H2Error):
             self._h2.close_connection()
             self._flush()
+        with suppress(OSError):  # else the engine would wait for answers, and whoever builds for the engine
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._selector.close()
         self._wake.close()
         self._woken.close()

@@ -77,3 +77,45 @@ def test_fields_that_are_not_known_are_skipped() -> None:
 def test_a_torn_event_is_a_value_error(event: bytes) -> None:
     with pytest.raises(ValueError, match=r"^expected "):
         list(BuildTrace().lines(event))
+
+
+def test_a_step_that_turns_out_to_be_cached_says_so_then_and_a_base_does_not() -> None:
+    trace = BuildTrace()
+    assert list(trace.lines(_vertex("[2/2] RUN x"))) == ["[2/2] RUN x"]
+    assert list(trace.lines(_vertex("[2/2] RUN x", completed=True, cached=True))) == ["[2/2] RUN x (cached)"]
+    assert list(trace.lines(_vertex("[1/2] FROM a@sha256:0", digest=b"f"))) == ["[1/2] FROM a@sha256:0"]
+    assert list(trace.lines(_vertex("[1/2] FROM a@sha256:0", digest=b"f", completed=True, cached=True))) == []
+    assert [(step.name, step.is_cached) for step in trace.steps] == [("[2/2] RUN x", True), ("[1/2] FROM a@sha256:0", True)]
+
+
+def test_a_step_knows_how_long_it_took_once_it_is_complete() -> None:
+    trace = BuildTrace()
+    started, completed = _field(1, 1700000000) + _field(2, 250_000_000), _field(1, 1700000002)
+    vertex = _field(1, b"d") + _field(3, b"RUN x") + _field(5, started)
+    list(trace.lines(_field(1, vertex)))
+    assert [step.seconds for step in trace.steps] == [None]
+    list(trace.lines(_field(1, vertex + _field(6, completed))))
+    assert [step.seconds for step in trace.steps] == [1.75]
+
+
+def test_the_failed_step_has_all_its_output_and_no_other_steps() -> None:
+    trace = BuildTrace()
+    events = [_vertex("RUN good", digest=b"g"), _log(b"of good\n", b"g"), _vertex("RUN bad"), _log(b"one\ntw"), _log(b"o")]
+    events += [_vertex("RUN good", digest=b"g", completed=True), _vertex("RUN bad", completed=True, error="exit code: 7")]
+    for event in events:
+        list(trace.lines(event))
+    assert trace.failed is not None
+    assert (trace.failed.name, list(trace.failed.lines), trace.failed.error) == ("RUN bad", ["one", "two"], "exit code: 7")
+    assert all(not step.lines for step in trace.steps if step.name == "RUN good")
+
+
+def test_a_step_that_stopped_because_of_another_is_not_the_one_that_failed() -> None:
+    trace = BuildTrace()
+    for event in (
+        _vertex("other", digest=b"o", completed=True, error="context canceled"),
+        _log(b"why\n"),
+        _vertex("RUN x", error="exit 1"),
+    ):
+        list(trace.lines(event))
+    assert trace.failed is not None
+    assert trace.failed.name == "RUN x"

@@ -23,9 +23,10 @@ def _request(*, target: str | None = None, settings: BuildSettings | None = None
 def _classic(*files: ContextFile) -> tuple[str, dict[str, bytes]]:
     """The Dockerfile's name in the classic builder's tar, and that tar: path → bytes."""
     with keep_context(files) as context, classic_body(_request(), context) as (name, pieces):
-        with tarfile.open(fileobj=io.BytesIO(b"".join(pieces))) as tar:
-            read: Any = tar.extractfile
-            return name, {entry.name: read(entry).read() if entry.isreg() else b"" for entry in tar}
+        data = io.BytesIO(b"".join(pieces))
+    with tarfile.open(fileobj=data) as tar:
+        read: Any = tar.extractfile
+        return name, {entry.name: read(entry).read() if entry.isreg() else b"" for entry in tar}
 
 
 def test_the_classic_builder_gets_the_dockerfile_under_a_name_nothing_has() -> None:

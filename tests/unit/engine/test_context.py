@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import io
 import tarfile
+from typing import Any
 
 import pytest
 
-from ci_plugin.engine.context import context_tar
+from ci_plugin.engine.context import context_tar, keep_context
 from ci_plugin.errors import InputError
 from ci_plugin.ports import ContextFile
 
@@ -58,3 +59,32 @@ def test_a_submodule_is_no_file() -> None:
     with pytest.raises(InputError, match="found mode 160000 at 'sub'") as caught:
         context_tar([ContextFile("sub", "160000", b"")])
     assert "submodule" in caught.value.hint
+
+
+def _key(*files: ContextFile) -> str:
+    with keep_context(files) as context:
+        return context.key
+
+
+def test_the_key_of_a_context_is_that_of_its_files_alone() -> None:
+    key = _key(*FILES)
+    assert key == _key(*reversed(FILES))
+    others = [
+        FILES[:-1],
+        (*FILES[:-1], ContextFile(FILES[-1].path, "100755", FILES[-1].data)),
+        (*FILES[:-1], ContextFile(FILES[-1].path, "100644", b"gnol")),
+        (*FILES[:-1], ContextFile(FILES[-1].path + "x", "100644", FILES[-1].data)),
+    ]
+    assert len({key, *(_key(*files) for files in others)}) == 1 + len(others)
+
+
+def test_a_large_context_lies_in_a_file_and_is_read_in_pieces() -> None:
+    data = bytes(range(256)) * 4096
+    with keep_context(ContextFile(f"{number}", "100644", data) for number in range(40)) as context:
+        kept: Any = context.entries[0].kept
+        assert kept._rolled  # asking for its number would make a file of it
+        for entry in context.entries:
+            assert entry.read(256, 5) == bytes(range(5))
+            assert entry.read(entry.size - 1, 100) == b"\xff"
+            assert entry.read(entry.size, 100) == b""
+        assert max(map(len, context.tar())) <= 1 << 18
