@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ci_plugin.cli.outputs import as_json, image_references, write_outputs, write_summary
 from ci_plugin.cli.project import ProjectSession
+from ci_plugin.cli.storages import Publishing, keeps_local, local_names, open_storage, refuse_tagged_indexes, tag_facts, tag_setter
 from ci_plugin.config.parts import Secret
 from ci_plugin.conveyor.plan import list_left_out, make_plan
 from ci_plugin.errors import InputError, StageFailed, StagepinError
 from ci_plugin.pins.pin_file import pin_checksum
 from ci_plugin.ports import OutputSink
-from ci_plugin.records.build_record import BuildRecord, BuiltBy
+from ci_plugin.records.build_record import BuildRecord, BuiltBy, ImageRecord
 from ci_plugin.records.record_file import record_checksum
 from ci_plugin.reports.images import record_rows
 from ci_plugin.reports.progress import Progress
@@ -26,6 +28,7 @@ from ci_plugin.services.recording import finish_all, keep_record, make_record, r
 from ci_plugin.services.scheduler import Outcome, run_graph
 from ci_plugin.services.stage_work.mounts import Surroundings
 from ci_plugin.services.stage_work.secrets import find_agents, read_secrets
+from ci_plugin.services.tagging import Tagged, fill_tags, set_tags
 from ci_plugin.values.finding import Finding
 from ci_plugin.values.reference import Reference, Repository
 
@@ -33,12 +36,15 @@ from ci_plugin.values.reference import Reference, Repository
 class Build:
     """One run of ``stagepin build`` over these images (none means all)."""
 
-    def __init__(self, session: ProjectSession, adopted: Adopted, images: Sequence[str]) -> None:
+    def __init__(self, session: ProjectSession, adopted: Adopted, images: Sequence[str], publishing: Publishing) -> None:
         self._session = session
         self._adopted = adopted
         self._pins = pins = adopted.pins
         session.need_committed()
         self._plan = make_plan(session.configuration, pins, session.files, images, session.platforms)
+        self._storage = open_storage(session, publishing)
+        self._keeps_local = keeps_local(session, publishing)
+        self._tags = self._fill_tags(publishing.tags)
         self._progress = Progress(session.console, {planned.title: [stage.name for stage in planned.stages] for planned in self._plan})
         if left_out := list_left_out(session.configuration, pins):
             session.console.warning(
@@ -53,16 +59,16 @@ class Build:
 
     def require(self) -> int:
         """Write the whole record from what the storage has; no engine."""
-        return self._record(require_built(self._plan, self._session.storage))
+        return self._record(require_built(self._plan, self._storage))
 
     def run(self, jobs: int) -> int:
         """Build over the graph; of several failures the smallest exit code counts: what fails for good before what a retry may heal."""
         seconds = self._session.settings.settle_seconds
-        election = Election(self._session.storage, self._session.clock, seconds, stalled=self._tell_stalled)
+        election = Election(self._storage, self._session.clock, seconds, stalled=self._tell_stalled)
         workshop = self._workshop(election)
         built = BuiltImages()
 
-        plan, session = self._plan, self._session
+        plan = self._plan
         planned_as = {planned.title: planned for planned in plan}
         needs = {title: [plan.get(name, planned.platform).title for name in planned.needs] for title, planned in planned_as.items()}
 
@@ -85,12 +91,21 @@ class Build:
         images = {title: built.get(planned.name, planned.platform) for title, planned in planned_as.items()}
         stored = election.adopt({image.planned.signature: image.stored for image in images.values()})
         adopted = {title: settled(image, stored[image.planned.signature]) for title, image in images.items()}
-        return self._record(finish_all(plan, adopted, session.storage))
+        return self._record(finish_all(plan, adopted, self._storage))
+
+    def _fill_tags(self, templates: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+        """Every tag of this build, before anything is built. Raises InputError."""
+        session = self._session
+        images = [image for image in self._plan.by_image if image.is_deployable]
+        tags = fill_tags(templates, [image.name for image in images], tag_facts(session)) if templates else {}
+        if tags and self._storage.repository is None:
+            refuse_tagged_indexes([image.name for image in images if image.is_index])
+        return tags
 
     def _workshop(self, election: Election) -> Workshop:
         session, scope = self._session, self._session.asking.key.scope
         return Workshop(
-            storage=session.storage,
+            storage=self._storage,
             election=election,
             engine=session.engine,
             source=session.project_tree,
@@ -132,11 +147,7 @@ class Build:
         return Surroundings(session.configuration.project, session.directory, Path(home) if home else None, read, find)
 
     def _local_names(self) -> Repository | None:
-        if self._session.repository is not None:
-            return None
-        from ci_plugin.engine.local_storage import LOCAL_REGISTRY, project_slug
-
-        return Repository(LOCAL_REGISTRY, project_slug(self._session.tree.remote_name()))
+        return None if self._storage.repository else local_names(self._session)
 
     def _tell_stalled(self, signature: str, seconds: float) -> None:
         """Who wrote later than everybody else waits may have overwritten what others have recorded; nobody else can know."""
@@ -181,15 +192,39 @@ class Build:
 
     def _record(self, finished: Sequence[FinishedImage]) -> int:
         session = self._session
+        for image in finished:
+            if image.replaced:
+                session.console.warning(f"{image.plan.name}: the index {image.replaced} listed other images than this build has; replaced")
+        tagged = set_tags(finished, self._tags, tag_setter(session, self._storage))
         dirty = self._differs_from_commit()
+        unpublished = [image.plan.name for image in finished if image.plan.is_deployable and image.deployed is None]
         record = make_record(
-            finished, self._plan, self._pins, session.asking, session.repository, published=session.repository is not None, dirty=dirty
+            finished,
+            self._plan,
+            self._pins,
+            session.asking,
+            session.repository,
+            published=session.repository is not None and not unpublished,
+            dirty=dirty,
         )
-        kept = keep_record(record, self._adopted.document, session.asking, session.workspace, session.record_store)
+        record = replace(record, images={name: _with_tags(image, tagged.tags.get(name, ())) for name, image in record.images.items()})
+        store = None if self._keeps_local else session.record_store
+        kept = keep_record(record, self._adopted.document, session.asking, session.workspace, store)
         if kept:
             session.console.event(kept)
+        if self._keeps_local and unpublished:
+            session.console.event(f"not published, this engine alone has them: {', '.join(unpublished)}")
         self._tell(record, any(built.seconds for image in finished for built in image.platforms.values()))
-        return 0
+        return self._tell_tags(tagged)
+
+    def _tell_tags(self, tagged: Tagged) -> int:
+        """What was recorded stands, whatever became of the tags; of several failures the smallest exit code counts."""
+        names = self._storage.repository or local_names(self._session)
+        for image, tags in tagged.tags.items():
+            self._session.console.event(f"{image}: tagged {', '.join(str(names.tagged(tag)) for tag in tags)}")
+        for error in tagged.failed:
+            self._session.console.error(error)
+        return min((error.exit_code for error in tagged.failed), default=0)
 
     def _differs_from_commit(self) -> bool:
         """Whether the commit alone would have given other images: a changed file that no image reads is no difference."""
@@ -222,3 +257,7 @@ class Build:
         }
         write_outputs(session, outputs)
         write_summary(session, "stagepin build", record, record.images)
+
+
+def _with_tags(image: ImageRecord, tags: tuple[str, ...]) -> ImageRecord:
+    return replace(image, tags=(*image.tags, *tags))

@@ -86,11 +86,25 @@ def _read_insecure(node: Node) -> tuple[str, ...]:
 
 def parse_keep(text: str) -> Repository:
     """The repository for copies. Raises ValueError, which repeats no password."""
+    return _parse_other_repository(text, "for the copies", "keeps none")
+
+
+def parse_cache_repo(text: str) -> Repository:
+    """A repository whose stages are taken. Raises ValueError, which repeats no password."""
+    return _parse_other_repository(text, "to take stages from", "is none")
+
+
+def _parse_other_repository(text: str, what_for: str, why_not_local: str) -> Repository:
     if text.startswith(":"):
-        raise ValueError(f"expected a registry's repository for the copies, found {text[:50]!r}: an engine's own store keeps none")
+        raise ValueError(f"expected a registry's repository {what_for}, found {text[:50]!r}: an engine's own store {why_not_local}")
     if "@" in text.partition("/")[0]:
         raise ValueError("expected a repository without user and password, found one with them; docker's configuration holds credentials")
     return parse_repository(text)
+
+
+def _read_cache_repos(node: Node) -> tuple[Repository, ...]:
+    read = _parsed(parse_cache_repo, "write a repository such as registry.example.com/group/app")
+    return tuple(dict.fromkeys(read(item) for item in (node.items if isinstance(node, ListNode) else (node,))))
 
 
 def _read_store(node: Node) -> str:
@@ -116,10 +130,11 @@ READABLE_ENV = Key("env", read_texts)
 DOCKERFILES = Key("dockerfiles", read_map)
 SETTLE = Key("settle", _seconds(_LONGEST_SETTLE))
 MAX_AGE = Key("maxAge", _parsed(parse_duration, "write a number and m, h or d"))
+CACHE_REPOS = Key("cacheRepos", _read_cache_repos)
 KEEP = Key("keep", _parsed(parse_keep, "write a repository such as registry.example.com/group/bases"))
 
 _SETTINGS = Table.of(
-    (REPO, STORE, SCOPE, PLATFORMS, REGISTRIES, READABLE_ENV, DOCKERFILES, SETTLE, MAX_AGE, KEEP), later=("cacheRepos", "checks")
+    (REPO, CACHE_REPOS, STORE, SCOPE, PLATFORMS, REGISTRIES, READABLE_ENV, DOCKERFILES, SETTLE, MAX_AGE, KEEP), later=("checks",)
 )
 _REGISTRIES = Table.of((ALLOW, MIRRORS, WAIT_FOR_PLATFORMS, INSECURE, CA))
 _DOCKERFILE = Table.of((DOCKERFILE, CONTEXT, TARGET, ARGS, FROM_LATEST))
@@ -151,6 +166,8 @@ class Settings:
     max_age: timedelta | None = None
     keep: Repository | None = None
     """The repository that gets a copy of every pinned base."""
+    cache_repos: tuple[Repository, ...] = ()
+    """Repositories whose stages are taken instead of built, the first asked first."""
 
 
 def parse_settings(data: bytes, file: str = SETTINGS_FILE) -> Settings:
@@ -189,6 +206,7 @@ def _read(section: Section, problems: Problems) -> Settings:
         platform_wait_seconds=10.0 if wait is None else wait,
         max_age=section.get(MAX_AGE),
         keep=section.get(KEEP),
+        cache_repos=section.get(CACHE_REPOS) or (),
     )
 
 

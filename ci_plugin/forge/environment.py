@@ -67,6 +67,12 @@ def read_environment(environ: Mapping[str, str], event: Event = NO_EVENT) -> CiC
     return CiContext("local", is_ci=environ.get("CI", "").lower() in ("true", "1"))
 
 
+def ref_name(environ: Mapping[str, str], forge: str) -> str | None:
+    """The branch or tag this job runs for: of a merge or pull request its source branch; None outside CI and where nothing says."""
+    names = {"gitlab": ("CI_COMMIT_REF_NAME",), "github": ("GITHUB_HEAD_REF", "GITHUB_REF_NAME")}.get(forge, ())
+    return next((environ[name] for name in names if environ.get(name)), None)
+
+
 def is_later_attempt(environ: Mapping[str, str]) -> bool:
     """Whether this is a re-run on GitHub, which counts attempts from 1; GitLab tells no job that it is a retry."""
     return environ.get("GITHUB_RUN_ATTEMPT", "1") != "1"

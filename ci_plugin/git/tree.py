@@ -181,6 +181,10 @@ class GitTree(CommitTree):
         last = re.split(r"[/:\\]", self.remote_url().rstrip("/"))[-1].removesuffix(".git")
         return _slug(last) or _slug(self.directory.absolute().resolve().name) or "app"
 
+    def branch_name(self) -> str | None:
+        """The branch that is checked out; None where HEAD is detached."""
+        return line(self._git.run("symbolic-ref", "--quiet", "--short", "HEAD").stdout) or None
+
     def remote_url(self) -> str:
         """The address of the remote ``origin`` as it is configured, which may hold credentials; empty where there is none."""
         return self._remote_url

@@ -27,6 +27,7 @@ dockerfiles:
 settle: 0.5
 maxAge: 12h
 keep: registry.example.com/bases
+cacheRepos: [registry.example.com/app, registry.example.com/main, registry.example.com/app]
 """
 
 
@@ -46,6 +47,7 @@ def test_every_setting_is_read() -> None:
     assert (settings.settle_seconds, settings.platform_wait_seconds) == (0.5, 30)
     assert [str(prefix) for prefix in settings.allowed or ()] == ["docker.io/library", "registry.example.com:5000/group"]
     assert settings.mirrors == {"docker.io": ("mirror.example.com/dockerhub", "localhost:5001"), "ghcr.io": ("mirror.example.com",)}
+    assert [str(repository) for repository in settings.cache_repos] == ["registry.example.com/app", "registry.example.com/main"]
     assert (settings.max_age, settings.keep) == (timedelta(hours=12), Repository("registry.example.com", "bases"))
 
 
@@ -58,7 +60,10 @@ def test_an_empty_file_sets_nothing(data: bytes) -> None:
     ("data", "where", "message", "hint"),
     [
         (b"repo: x\nscop: y\n", 2, "found `scop`", "did you mean `scope`?"),
-        (b"cacheRepos: [x]\n", 1, "does not do it yet", "remove `cacheRepos`"),
+        (b"checks: {}\n", 1, "does not do it yet", "remove `checks`"),
+        (b"cacheRepos: [':local']\n", 1, "expected a registry's repository to take stages from, found ':local'", "such as registry"),
+        (b"cacheRepos:\n  - a.example/b\n  - u:p@a.example/b\n", 3, "without user and password, found one", "such as registry"),
+        (b"keep: ':local'\n", 1, "expected a registry's repository for the copies, found ':local'", "such as registry"),
         (b"registries:\n  allow:\n    - docker.io\n    - '*.example.com'\n", 4, "found '*.example.com'", "no wildcards"),
         (b"registries: {allow: [library]}\n", 1, "expected a registry such as docker.io/library", "write a host"),
         (b"registries: {allow: [https://docker.io]}\n", 1, "expected a registry", "write a host"),
