@@ -64,8 +64,12 @@ def ask_refs(references: Sequence[GitReference], remotes: GitRemotes) -> Mapping
         except StagepinError as error:
             return error
 
-    with thread_pool(_AT_ONCE) as pool:
-        answers = list(pool.map(ask, groups.values()))
+    if len(groups) == 1:
+        # Without a thread: what is interrupted here ends at once, git included.
+        answers = [ask(group) for group in groups.values()]
+    else:
+        with thread_pool(_AT_ONCE) as pool:
+            answers = list(pool.map(ask, groups.values()))
     return {(use.url, use.ref): answer for group, answer in zip(groups.values(), answers, strict=True) for use in group}
 
 
