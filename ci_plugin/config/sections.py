@@ -131,9 +131,11 @@ class Section:
         """Collects one ConfigError per key that is unknown or not built yet, and all that is wrong with the values of the others."""
         self.dialect, self.problems = dialect, problems
         for taken in table.keys:
-            if self.has(taken):
-                with problems.collect():
+            if taken.name in self._values:
+                try:
                     self._read[taken.name] = self.get(taken)
+                except ConfigError as error:
+                    problems.add(error)
         for key, _ in self.node.entries:
             if key.text in table.used or key.text in table.ignored:
                 continue
