@@ -142,7 +142,10 @@ def parse_dockerfile(data: bytes, file: str) -> Dockerfile:
     Raises one ConfigError that names everything that is wrong.
     """
     problems = Problems()
-    found = read_dockerfile(data, file, problems)
+    try:
+        found = read_dockerfile(data, file, problems)
+    except ConfigError as error:
+        raise problems.error_with(error) from None
     problems.raise_first()
     return found
 

@@ -105,8 +105,7 @@ def _read(data: bytes, file: str, source: Source, project: str, check: Check) ->
         with _without_collector():
             return parse_configuration(parse_documents(text, file, place_of, problems), dialect, file, project, problems, check)
     except ConfigError as error:
-        problems.add(error)  # text that is no YAML ends the reading; what was found before it is told too
-        told = problems.find_error() or error
+        told = problems.error_with(error)  # text that is no YAML ends the reading; what was found before it is told too
         # What is wrong may be what a variable said: its name stands in the file, its value in no message.
         for part in (told, *told.parts):
             part.message, part.hint = without_values(part.message), without_values(part.hint)

@@ -43,6 +43,11 @@ class Problems:
         if (told := self.find_error()) is not None:
             raise told
 
+    def error_with(self, last: ConfigError) -> ConfigError:
+        """One error that tells of all of them and of the one that ended the reading."""
+        self.add(last)
+        return self.find_error() or last
+
     def find_error(self) -> ConfigError | None:
         """One error that tells of all of them; None where there is none."""
         errors = self._sorted()

@@ -161,10 +161,14 @@ def load_dockerfile(image: DockerfileImage, source: CommittedFiles, problems: Pr
 
     try:
         return parse_dockerfile(data, image.dockerfile)
-    except ConfigError:
+    except ConfigError as error:
         if problems is None:
             raise
-    return read_dockerfile(data, image.dockerfile, problems)
+        problems.add(error)
+    try:
+        return read_dockerfile(data, image.dockerfile, Problems())  # for the operands, beside what is told of the lines
+    except ConfigError as error:
+        raise problems.error_with(error) from None
 
 
 def _no_dockerfile(image: DockerfileImage, source: CommittedFiles) -> ConfigError:

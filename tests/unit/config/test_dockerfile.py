@@ -362,6 +362,13 @@ def test_everything_that_is_wrong_with_a_file_is_told_in_the_order_of_its_lines(
     assert "\n  Dockerfile:8:1: expected a Dockerfile instruction, found 'WORKDIRR /x' (did you mean WORKDIR?)" in told
 
 
+def test_what_stands_above_a_line_that_ends_the_reading_is_told_too() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_dockerfile(b"FROM a\nFOO x\nRUN <<EOF\nCOPPY x y\n", "Dockerfile")
+    assert [str(error.where) for error in caught.value.parts] == ["Dockerfile:2:1", "Dockerfile:3:1"]
+    assert "expected the here-document to end with a line 'EOF'" in caught.value.message
+
+
 def test_every_wrong_operand_is_told_in_one_run() -> None:
     with pytest.raises(ConfigError) as caught:
         parse('FROM B::1 AS one\nCOPY --from=C::1 x y\nFROM one\nCOPY --from=9 x y\nRUN --mount=type=bind,"from=b x\n').references()
