@@ -213,7 +213,7 @@ def value_or_method(value_of: Value, piped: Value | None, rest: Sequence[Value],
         if callable(value):
             frame.run.at = at
             frame.run.budget.charge(1)
-            return value(*(None if item is MISSING else item for item in arguments))
+            return value(*(None if item is MISSING else without_parts(item) for item in arguments))
         if arguments:
             frame.run.at = at
             raise Refused(f"expected a function before these values, found {kind_of(value)}")

@@ -216,6 +216,13 @@ def test_functions_are_given_text_of_a_fragment_as_they_are_given_any_text() -> 
         assert show(f"{{{{ {expression} }}}}", given) == expected, expression
 
 
+def test_a_file_named_by_a_fragment_has_a_plain_name() -> None:
+    given = source({".werf/name.tmpl": "part.yaml", "part.yaml": "one: 1"})
+    rendered = render('{{ .Files.Get (include "name.tmpl" .) }}', "werf.yaml", given)
+    assert str(rendered.place_of(1)) == "part.yaml:1:1 (by way of werf.yaml:1)"
+    assert type(rendered.place_of(1).file) is str
+
+
 def test_a_fragment_that_includes_itself_is_told_in_a_short_line() -> None:
     given = source({".werf/a.tmpl": '\n{{ include "a.tmpl" . }}'})
     error = refuse('{{ include "a.tmpl" . }}', given)
