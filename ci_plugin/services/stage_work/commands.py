@@ -19,7 +19,4 @@ def run_commands(
     changed: Callable[[Sequence[PathChange]], None] | None = None,
 ) -> EngineImage:
     """The child image. Raises StageFailed with the output where a command fails."""
-    change = ImageChange(labels=labels)
-    if settings == NO_SETTINGS and changed is None:
-        return engine.derive(parent, change, work.commands, output)
-    return engine.derive(parent, change, work.commands, output, settings=settings, changed=changed)
+    return engine.derive(parent, ImageChange(labels=labels), work.commands, output, settings=settings, changed=changed)
