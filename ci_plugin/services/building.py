@@ -18,6 +18,7 @@ from ci_plugin.records.stage_labels import StageLabels, parse_stage_labels
 from ci_plugin.services.built import BuiltImage as BuiltImage
 from ci_plugin.services.built import BuiltImages as BuiltImages
 from ci_plugin.services.election import trusted_labels
+from ci_plugin.services.foreign import tell_foreign
 from ci_plugin.services.making import Maker, Making, Parent
 from ci_plugin.services.stage_work.dependencies import list_outdated
 from ci_plugin.services.stage_work.reuse import has_reuse_key, parent_identity, reuse_key
@@ -193,6 +194,7 @@ class _Line:
         except AnswerIsNo as error:
             error.message = f"stage {stage.name!r} of image {self._planned.title!r}: {error.message}"
             error.where = error.where or self._planned.image.location
+            tell_foreign(error, self._planned, stage, self._shop.engine)
             raise
 
 

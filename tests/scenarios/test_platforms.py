@@ -388,3 +388,43 @@ def test_a_deploy_job_with_an_empty_workspace_verifies_every_platform(project: P
     assert deploy.record == first.record
     assert app(first)["reference"] in deploy.must("verify").out
     deploy.must("verify", "app")
+
+
+class TestForeign:
+    """An engine of another platform: what it makes all the same, and what is said where it cannot."""
+
+    CONFIG = BOTH.replace("docker:", "shell:\n  install: [make all]\ndocker:")
+
+    def test_a_failed_command_of_a_foreign_platform_says_what_is_missing(self, project: Project) -> None:
+        put_base(project.registry)
+        project.commit(config=self.CONFIG)
+        job = project.pipeline().job()
+        job.engine.fail("make all", 1, "exec /bin/sh: exec format error")
+        job.must("pin")
+        ran = job.run("build")
+        assert ran.code == 1
+        error = ran.err.partition("error: stage 'install' of image 'app (linux/arm64)'")[2]
+        assert "this engine runs linux/amd64, and programs for linux/arm64 only where emulation of it is registered on its machine" in error
+        assert (
+            "build this platform in a job of its own on a machine that runs linux/arm64 (`stagepin build --platform linux/arm64`) "
+            "and end with `stagepin build --require-built` for all platforms"
+        ) in error
+
+    def test_on_its_own_platform_nothing_is_said_of_another(self, project: Project) -> None:
+        put_base(project.registry)
+        project.commit(config=self.CONFIG)
+        job = project.pipeline().job()
+        job.engine.fail("make all")
+        job.must("pin")
+        ran = job.run("build", "--platform", AMD64)
+        assert ran.code == 1
+        assert "emulation" not in ran.err
+
+    def test_a_default_platform_is_still_never_emulated(self, project: Project) -> None:
+        put_base(project.registry)
+        project.commit(config=BOTH.replace("platform: [linux/amd64, linux/arm64]\n", ""))
+        job = project.pipeline().job(engine=FakeEngine(make_client(), parse_platform(ARM64)))
+        job.must("pin")
+        ran = job.run("build")
+        assert ran.code == 2
+        assert "expected an engine that runs linux/amd64 (the default platform), found one that runs linux/arm64" in ran.err
