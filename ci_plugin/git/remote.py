@@ -155,7 +155,7 @@ class _Fetch:
 
     def _fetch(self, depth: str, refs: Sequence[str]) -> bytes:
         """What git said where it did not get everything; empty where it did. Raises where the repository cannot be talked to at all."""
-        quiet = ("--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", *([f"--depth={depth}"] if depth else []))
+        quiet = ("--quiet", "--no-tags", "--no-recurse-submodules", *([f"--depth={depth}"] if depth else []))
         answer = self._run("fetch", *quiet, "--", self._store.address.url, *refs)
         if answer.returncode and (failure := failure_of(self._store.address, answer.stderr)):
             raise failure

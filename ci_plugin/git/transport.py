@@ -140,6 +140,11 @@ def _untrusted(address: GitAddress, said: str) -> StagepinError:
     return InputError(message, hint=way, where=Location(address.url))
 
 
+def _foreign(address: GitAddress, said: str) -> StagepinError:
+    message = f"expected {address.url} to be a repository of the user this job runs as, found: {_quoted(said)}"
+    return InputError(message, hint=f"git config --global --add safe.directory {address.path}", where=Location(address.url))
+
+
 def _forbidden(address: GitAddress, said: str) -> StagepinError:
     message = f"expected {address.url} to be reached by https, http, ssh or git, found: {_quoted(said)}"
     return InputError(message, hint="correct `url`; look for `insteadOf` in the git configuration", where=Location(address.url))
@@ -151,6 +156,7 @@ def _unavailable(address: GitAddress, said: str) -> Unavailable:
 
 
 _FAILURES: tuple[tuple[re.Pattern[str], _Failure], ...] = (
+    (re.compile(r"dubious ownership|unsafe repository"), _foreign),
     (re.compile(r"(?i)host key verification failed|certificate|SSL: |self.signed"), _untrusted),
     (re.compile(r"transport '[^']*' not allowed|remote helper|is not allowed|protocol '[^']*' is not supported"), _forbidden),
     (

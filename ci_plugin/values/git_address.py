@@ -34,6 +34,11 @@ class GitAddress:
         return self.url.partition("://")[0] if "://" in self.url else "ssh"
 
     @property
+    def path(self) -> str:
+        """Where a repository of this machine lies."""
+        return self.url.removeprefix("file://")
+
+    @property
     def site(self) -> str:
         """``https://host:port``: where a credential of this address may go, and nowhere else. Empty for what is no http address."""
         if self.scheme not in ("http", "https"):

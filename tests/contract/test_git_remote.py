@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -151,6 +152,7 @@ class TestFiles:
         self, workspace: Workspace, server: GitServer, library: GitRepository
     ) -> None:
         server.is_old = True
+        library.git("tag", "--delete", "v1", "plain")
         workspace.tree(server.address("library"), commit_of(library))
         assert workspace.tree(server.address("library"), commit_of(library, "HEAD~2")).find_file("a") == b"one"
 
@@ -246,7 +248,7 @@ class TestInterrupted:
         workspace.tree(url, commit_of(library))
         (lock,) = workspace.directory.glob("*.lock")
         with lock.open("r+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(file, fcntl.LOCK_SH)  # ours is exclusive: even this keeps it away
             with pytest.raises(Unavailable, match=r"expected another job of this workspace to end its fetch within 1200 s") as raised:
                 workspace.tree(url, commit_of(library, "v1"))
         assert "end that job" in raised.value.hint
@@ -415,6 +417,16 @@ class TestFaults:
         with pytest.raises(InputError, match="transport 'ext' not allowed"):
             workspace.open().list_refs(GitRemote("https://h/x"), [MAIN])
         assert not ran.exists()
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a repository another owner")
+    def test_a_repository_of_another_user_of_this_machine_is_told_with_the_way_out(
+        self, workspace: Workspace, library: GitRepository
+    ) -> None:
+        for path in (library.directory, library.directory / ".git"):
+            os.chown(path, 12345, 12345)
+        with pytest.raises(InputError, match="dubious ownership") as raised:
+            workspace.open().list_refs(GitRemote(f"file://{library.directory}"), [MAIN])
+        assert raised.value.hint == f"git config --global --add safe.directory {library.directory}"
 
     def test_a_machine_without_git_is_told_so(self, workspace: Workspace) -> None:
         workspace.environ["PATH"] = str(workspace.directory)
