@@ -256,7 +256,8 @@ def _tpl(run: Run, arguments: list[object]) -> object:
     known = run.templates.get(name)
     if known is None or known.text.text != text:
         run.budget.charge(100 + 4 * len(text))
-        add_template(run, Text(name, None, text.plain, text.parts) if isinstance(text, Made) else Text(name, None, text))
+        run.budget.charge(len(text.parts) if isinstance(text, Made) else 0)
+        add_template(run, Text.given(name, text))
     return run.render(name, dot)
 
 

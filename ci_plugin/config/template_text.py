@@ -19,6 +19,7 @@ from ci_plugin.errors import Location
 
 _TPL = "tpl"
 """What places in a text given to ``tpl`` are called, where nothing tells a file."""
+_MOST_DEPTH = 10
 _SHORTEST_INSIDE = 3
 """Letters of a line that is looked for inside another one: one letter is everywhere."""
 
@@ -31,6 +32,16 @@ class Text:
     file: str | None
     text: str = field(repr=False)
     parts: Sequence[Part] = field(default=(), repr=False, compare=False)
+    depth: int = field(default=0, repr=False, compare=False)
+    """How often what it is made of was such a text already."""
+
+    @classmethod
+    def given(cls, name: str, text: str) -> Text:
+        """What ``tpl`` was given; where that came from is followed back a few times."""
+        if not isinstance(text, Made):
+            return cls(name, None, text)
+        depth = 1 + max((part[1].depth for part in text.parts), default=0)
+        return cls(name, None, text.plain, text.parts if depth <= _MOST_DEPTH else (), depth if depth <= _MOST_DEPTH else 0)
 
     @cached_property
     def line_starts(self) -> list[int]:

@@ -216,6 +216,16 @@ def test_functions_are_given_text_of_a_fragment_as_they_are_given_any_text() -> 
         assert show(f"{{{{ {expression} }}}}", given) == expected, expression
 
 
+def test_a_text_that_was_a_template_again_and_again_still_has_a_place() -> None:
+    text = '{{ $x := include "a.tmpl" . }}{{ range $i := until 900 }}{{ $x = tpl (printf "%s%d" (trunc 4 $x) $i) $ }}{{ end }}{{ $x }}'
+    rendered = render(text, "werf.yaml", source({".werf/a.tmpl": "abc\n"}))
+    assert rendered.text == "abc\n899"
+    assert str(rendered.place_of(1)).startswith("werf.yaml:1")
+    assert len(str(rendered.place_of(1))) < 200
+    few = render(text.replace("900", "9"), "werf.yaml", source({".werf/a.tmpl": "abc\n"}))
+    assert str(few.place_of(1)).startswith(".werf/a.tmpl:1:1 (by way of werf.yaml:1")
+
+
 def test_a_file_named_by_a_fragment_has_a_plain_name() -> None:
     given = source({".werf/name.tmpl": "part.yaml", "part.yaml": "one: 1"})
     rendered = render('{{ .Files.Get (include "name.tmpl" .) }}', "werf.yaml", given)
