@@ -15,16 +15,17 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, TypeAlias
 
 from ci_plugin.engine.accounts import Accounts
 from ci_plugin.engine.connection import EngineConnection
 from ci_plugin.engine.containers import Containers
 from ci_plugin.engine.failures import engine_errors, status_of
-from ci_plugin.engine.layers import Kind, LayerPlan, check_changes, plan_layer
+from ci_plugin.engine.layers import LONGEST_NAME, Kind, LayerPlan, check_changes, plan_layer
 from ci_plugin.errors import Gone, StagepinError, Unavailable
 from ci_plugin.ports import FileChanges
 
+_Member: TypeAlias = tuple[tarfile.TarInfo, IO[bytes] | None]
 _GO_DIRECTORY, _GO_SYMLINK = 1 << 31, 1 << 27
 """Bits of Go's ``fs.FileMode``, in which the engine tells a path's kind."""
 _LARGEST_ACCOUNTS = 1 << 24
@@ -61,11 +62,12 @@ class ContainerFiles:
             yield iter(())
 
     @contextmanager
-    def members(self, path: str) -> Iterator[Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]]:
+    def members(self, path: str) -> Iterator[Iterator[_Member]]:
         """The path and all below it with their bytes; names begin with its last part. Raises Gone where nothing is there."""
-        doing = f"read {path} of an image"
-        with self._archive(path, doing) as body, _opened(body, doing) as tar:
-            yield _members(tar, path, doing)
+        doing, named = f"read {path} of an image", _nameable(path)
+        with self._archive(path, named, doing) as body, _opened(body, doing) as tar:
+            found = _members(tar, named, doing)
+            yield found if named == path else _only(found, posixpath.relpath(path, posixpath.dirname(named)))
 
     def read(self, path: str) -> bytes:
         """A file's bytes, links followed; none for what is no file."""
@@ -92,27 +94,31 @@ class ContainerFiles:
         return target, None if target == path else self.find_kind(target)
 
     def _stat(self, path: str) -> dict[str, Any] | None:
+        if len(posixpath.basename(path).encode("utf-8", "surrogateescape")) > LONGEST_NAME:
+            return None
         with engine_errors(f"look at {path} of an image"):
             api: Any = self._connection.api
-            response = api.head(api._url("/containers/{0}/archive", self._container), params={"path": path}, timeout=api.timeout)
+            response = api.head(api._url("/containers/{0}/archive", self._container), params=_query(path), timeout=api.timeout)
         if response.status_code == HTTPStatus.NOT_FOUND:
             return None
         if response.status_code == HTTPStatus.OK:
             found: dict[str, Any] = json.loads(base64.b64decode(response.headers["X-Docker-Container-Path-Stat"]))
             return found
-        # Below a file the engine answers 500, not 404.
+        if response.status_code != HTTPStatus.INTERNAL_SERVER_ERROR:
+            message = f"expected the engine to look at {path} of an image, found status {response.status_code}"
+            raise Unavailable(message, hint="look at the engine's log; run again")
+        # Below a file the engine answers so, and for a link that leads round in circles.
         if path.count("/") > 1 and not self.is_directory(posixpath.dirname(path)):
             return None
-        message = f"expected the engine to look at {path} of an image, found status {response.status_code}"
-        raise Unavailable(message, hint="look at the engine's log; run again")
+        return {"mode": _GO_SYMLINK, "linkTarget": path}
 
     @contextmanager
-    def _archive(self, path: str, doing: str) -> Iterator[_Body]:
+    def _archive(self, path: str, named: str, doing: str) -> Iterator[_Body]:
         try:
             with engine_errors(doing):
                 api: Any = self._connection.api
                 url = api._url("/containers/{0}/archive", self._container)
-                response = api._get(url, params={"path": path}, headers=_UNPACKED, stream=True)
+                response = api._get(url, params=_query(named), headers=_UNPACKED, stream=True)
                 api._raise_for_status(response)
         except StagepinError as error:
             if status_of(error) in (HTTPStatus.NOT_FOUND, HTTPStatus.INTERNAL_SERVER_ERROR) and self._stat(path) is None:
@@ -132,7 +138,7 @@ class ImageFiles:
         self._containers = containers
 
     @contextmanager
-    def read(self, image: str, path: str) -> Iterator[Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]]:
+    def read(self, image: str, path: str) -> Iterator[Iterator[_Member]]:
         """The members at a path of an image; the container behind them is removed in the end."""
         at = posixpath.normpath("/" + path.strip("/"))
         with self._containers.unstarted(image) as container, ContainerFiles(self._connection, container).members(at) as found:
@@ -175,6 +181,31 @@ class _Body(io.RawIOBase):
             return self._raw.read(size if size >= 0 else None)
 
 
+def _query(path: str) -> dict[str, bytes]:
+    """A path may hold any bytes."""
+    return {"path": path.encode("utf-8", "surrogateescape")}
+
+
+def _nameable(path: str) -> str:
+    """The path, or the directory above it that the engine can be asked for: it hands the name on in JSON, which holds no other bytes."""
+    while not _is_unicode(path):
+        path = posixpath.dirname(path)
+    return path
+
+
+def _is_unicode(path: str) -> bool:
+    return not any("\udc80" <= character <= "\udcff" for character in path)
+
+
+def _only(found: Iterator[_Member], wanted: str) -> Iterator[_Member]:
+    """The members at one path, under names that begin with its last part."""
+    above = posixpath.dirname(wanted)
+    for member, data in found:
+        if member.name == wanted or member.name.startswith(f"{wanted}/"):
+            member.name = member.name.removeprefix(above).lstrip("/")
+            yield member, data
+
+
 def _opened(body: _Body, doing: str) -> tarfile.TarFile:
     try:
         return tarfile.open(fileobj=body, mode="r|", encoding="utf-8", errors="surrogateescape")
@@ -186,7 +217,7 @@ def _torn(doing: str, error: tarfile.TarError) -> Unavailable:
     return Unavailable(f"expected the engine to {doing}, found a torn answer ({error})", hint="run again")
 
 
-def _members(tar: tarfile.TarFile, path: str, doing: str) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
+def _members(tar: tarfile.TarFile, path: str, doing: str) -> Iterator[_Member]:
     above = posixpath.dirname(path)
     archive: Any = tar
     try:

@@ -21,6 +21,8 @@ Kind = Literal["file", "directory", "symlink"]
 WHITEOUT = ".wh."
 _TYPES = {"file": REGTYPE, "directory": DIRTYPE, "symlink": SYMTYPE, "hardlink": LNKTYPE}
 _CHUNK = 1 << 20
+LONGEST_NAME = 255
+"""Bytes, of the file systems engines keep layers on."""
 Owners = Callable[[LayerFile], tuple[int, int]]
 """The numbers of a file's owner and group."""
 
@@ -139,7 +141,19 @@ def _removed(changes: FileChanges, tree: ImageTree) -> tuple[str, ...]:
     emptied = _emptied(changes, tree, {parent for path in written for parent in (path, *_ancestors(path))})
     over = emptied | replaced
     alone = {path for path in changes.removed if path not in written and over.isdisjoint(_ancestors(path))}
-    return tuple(sorted(emptied | {path for path in alone if tree.find_kind(path) in ("file", "symlink")}))
+    gone = sorted(emptied | {path for path in alone if tree.find_kind(path) in ("file", "symlink")})
+    _check_removed(gone)
+    return tuple(gone)
+
+
+def _check_removed(paths: Sequence[str]) -> None:
+    for path in paths:
+        if len(posixpath.basename(path).encode("utf-8", "surrogateescape")) > LONGEST_NAME - len(WHITEOUT):
+            longest = LONGEST_NAME - len(WHITEOUT)
+            raise InputError(
+                f"expected a name of at most {longest} bytes for a file that an image's layer removes, found {path[:300]!r}",
+                hint="let the image be made anew: change its fromCacheVersion",
+            )
 
 
 def _emptied(changes: FileChanges, tree: ImageTree, needed: set[str]) -> set[str]:

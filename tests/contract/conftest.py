@@ -8,7 +8,10 @@ import pytest
 
 from ci_plugin.demo.rig import start_registry
 from ci_plugin.values.reference import Repository
+from tests.contract.engine_sites import real, real_base, real_engine, rootfs, site
 from tests.fakes.registry import FakeRegistry
+
+__all__ = ["real", "real_base", "real_engine", "real_registry", "repository", "rootfs", "site"]
 
 
 @pytest.fixture(scope="session")

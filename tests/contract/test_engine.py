@@ -5,100 +5,31 @@ from __future__ import annotations
 import gzip
 import lzma
 import subprocess
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
 from uuid import uuid4
 
 import pytest
 
-from ci_plugin.demo.rig import busybox_rootfs, push_base, start_engine
+from ci_plugin.demo.rig import busybox_rootfs, start_engine
 from ci_plugin.engine.docker_engine import DockerEngine
 from ci_plugin.errors import AccessDenied, AnswerIsNo, Bug, Gone, InputError, StageFailed, Unavailable
-from ci_plugin.ports import ContextFile, Engine, EngineImage, ImageChange, Registry
+from ci_plugin.ports import ContextFile, EngineImage, ImageChange
 from ci_plugin.retry import RetryPolicy
 from ci_plugin.values.credentials import Credentials
 from ci_plugin.values.digest import Digest, ImageId
 from ci_plugin.values.manifest import parse_image_config
 from ci_plugin.values.platform import Platform
-from ci_plugin.values.reference import Reference, Repository, parse_reference
+from ci_plugin.values.reference import Repository, parse_reference
+from tests.contract.engine_sites import AMD64, Site
 from tests.fakes.clock import FakeClock
 from tests.fakes.engine import FakeEngine
-from tests.fakes.registry import FakeRegistry, make_image
-from tests.fakes.registry_client import make_client, no_credentials, push_image
+from tests.fakes.registry import FakeRegistry
+from tests.fakes.registry_client import no_credentials
 
-AMD64 = Platform("linux", "amd64")
 EMPTY_LAYER = Digest("sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef")
-
-
-@dataclass(frozen=True)
-class Site:
-    """An engine, the registry it pushes to, a repository nobody else uses, and a base that is in that registry."""
-
-    engine: Engine
-    registry: Registry
-    repository: Repository
-    base: Reference
-    rootfs: Path
-
-    def start(self) -> EngineImage:
-        """The base, pulled."""
-        return self.engine.pull(self.base)
-
-    def build(self, dockerfile: str, *files: ContextFile, target: str | None = None, lines: list[str] | None = None) -> EngineImage:
-        sink = [] if lines is None else lines
-        labels = {"made": "here"}
-        return self.engine.build(files, dockerfile, target=target, build_args={}, labels=labels, platform=AMD64, output=sink.append)
-
-
-@pytest.fixture(scope="module")
-def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("rootfs") / "rootfs.tar"
-    path.write_bytes(busybox_rootfs("contract"))
-    return path
-
-
-def _name_of(request: pytest.FixtureRequest) -> str:
-    name: str = request.node.originalname
-    return "engine/" + name.replace("__", "_").strip("_").lower()
-
-
-@pytest.fixture(scope="module")
-def real_engine(docker_host: str) -> Iterator[DockerEngine]:
-    engine = DockerEngine(docker_host, credentials=no_credentials, environ={})
-    yield engine
-    engine.close()
-
-
-@pytest.fixture(scope="module")
-def real_base(docker_host: str, registry_address: str) -> Reference:
-    digest = push_base(docker_host, registry_address, "contract/base", "latest", "1")
-    return Repository(registry_address, "contract/base").at(digest)
-
-
-def _real_site(request: pytest.FixtureRequest, rootfs: Path) -> Site:
-    base: Reference = request.getfixturevalue("real_base")
-    repository = Repository(base.repository.registry, _name_of(request))
-    return Site(request.getfixturevalue("real_engine"), make_client(), repository, base, rootfs)
-
-
-@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.engine)])
-def site(request: pytest.FixtureRequest, rootfs: Path) -> Iterator[Site]:
-    if request.param == "real":
-        yield _real_site(request, rootfs)
-        return
-    with FakeRegistry() as registry:
-        client = make_client()
-        base = parse_reference(f"{registry.address}/library/base:latest")
-        pinned = base.at(push_image(client, base, make_image()))
-        yield Site(FakeEngine(client), client, Repository(registry.address, _name_of(request)), pinned, rootfs)
-
-
-@pytest.fixture
-def real(request: pytest.FixtureRequest, rootfs: Path) -> Site:
-    return _real_site(request, rootfs)
 
 
 class TestPull:
@@ -230,10 +161,15 @@ class TestImport:
             site.engine.import_rootfs(tmp_path / "bad", AMD64, {})
         assert caught.value.hint
 
-    def test_another_platform_than_the_engines_cannot_be_imported(self, site: Site) -> None:
-        with pytest.raises(InputError, match="expected an engine that imports for linux/s390x") as caught:
-            site.engine.import_rootfs(site.rootfs, Platform("linux", "s390x"), {})
-        assert "runner" in caught.value.hint
+    @pytest.mark.parametrize("platform", [Platform("linux", "s390x"), Platform("linux", "arm", "v6")], ids=str)
+    def test_files_are_for_whatever_platform_they_are_said_to_be_for(self, site: Site, platform: Platform) -> None:
+        image = site.engine.import_rootfs(site.rootfs, platform, {"made": "here"})
+        assert image.platform == platform
+        assert image.labels["made"] == "here"
+        own = site.engine.import_rootfs(site.rootfs, AMD64, {})
+        assert (own.platform, own.diff_ids) == (AMD64, image.diff_ids)
+        child = site.engine.derive(image.id, ImageChange(labels={"child": "yes"}))
+        assert child.platform == platform
 
 
 class TestPush:
