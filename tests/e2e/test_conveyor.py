@@ -11,7 +11,8 @@ import pytest
 
 from ci_plugin.demo.rig import Rig
 from ci_plugin.engine.docker_engine import DockerEngine
-from ci_plugin.values.digest import ImageId
+from ci_plugin.values.digest import Digest, ImageId
+from ci_plugin.values.reference import parse_reference
 from tests.fakes.building import Found, files_of
 from tests.fakes.git_repository import GitRepository
 from tests.fakes.registry_client import no_credentials
@@ -72,7 +73,7 @@ imageSpec:
   author: Ann
   clearHistory: true
   config:
-    env: {BASE: "still $BASE"}
+    env: {SHOWN: "was $MODE"}
     removeEnv: [MODE]
     labels: {team: shop}
     entrypoint: [/bin/cat]
@@ -124,16 +125,17 @@ def test_every_stage_is_built_verified_and_spared_where_its_files_are_equal(proj
     assert not [path for path in found if "notes" in path or "pipe" in path or "here" in path or "kept" in path or "token" in path]
 
     web = inspect(engine, first["web"]["imageId"])
-    assert "BASE=still yes" in web["Env"]
+    assert "SHOWN=was production" in web["Env"]
     assert not [item for item in web["Env"] if item.startswith("MODE=")]
     assert (web["Entrypoint"], web["Labels"]["team"]) == (["/bin/cat"], "shop")
     told = {item[1]: item[3] for item in first["web"]["dependencies"]}
     assert told == {"ImageDigest": first["app"]["digest"], "ImageID": first["app"]["imageId"]}
     assert inspect(engine, first["app"]["imageId"])["Healthcheck"]["Retries"] == 5
 
+    diff_ids = layers(engine, project.record["images"]["app"]["reference"])
     commit(project, version=2)
     second = build(project, "2")
-    assert layers(engine, second["app"]) == layers(engine, first["app"])
+    assert layers(engine, project.record["images"]["app"]["reference"]) == diff_ids
     assert second["app"]["signature"] != first["app"]["signature"]
     assert not [stage["name"] for stage in second["app"]["stages"] if stage["built"] and stage["name"] not in ("from", "beforeInstall")]
 
@@ -153,6 +155,6 @@ def inspect(engine: DockerEngine, image: str) -> Any:
     return found.config
 
 
-def layers(engine: DockerEngine, platform: Any) -> Any:
-    found = engine.find_image(platform["imageId"])
-    return found.diff_ids if found else None
+def layers(engine: DockerEngine, record: Any) -> tuple[Digest, ...]:
+    """An image's layers; what was only given other labels was never in this engine."""
+    return engine.pull(parse_reference(record)).diff_ids

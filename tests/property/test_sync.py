@@ -38,7 +38,7 @@ git:
   to: /srv/conf
   owner: "1000"
 shell:
-  install: ["true"]
+  install: ["echo built > /srv/app/own"]
   beforeSetup: ["true"]
   setup: ["true"]
 docker:
@@ -67,8 +67,8 @@ def flat(tree: Tree, prefix: str) -> dict[str, Leaf]:
 
 
 def expected(commit: Mapping[str, Leaf]) -> dict[str, Found]:
-    """The mapped files of a commit as they are to be in the image."""
-    found = {}
+    """The mapped files of a commit as they are to be in the image, and the one file that a user stage writes."""
+    found = {"/srv/app/own": Found("file", 0o644, b"built\n")}
     for path, (mode, data) in commit.items():
         kind = "symlink" if mode == "120000" else "file"
         top, _, rest = path.partition("/")

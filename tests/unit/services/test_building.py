@@ -310,6 +310,34 @@ class TestGit:
         site.build(GIT, {"src/deps": b"1", "src/a": b"2"})
         assert ("app", "gitArchive") in site.built
 
+    def test_a_stage_that_writes_tracked_files_it_does_not_depend_on_is_told_once_with_the_way_out(self, site: Site) -> None:
+        names = [f"f{number}" for number in range(7)]
+        writes = GIT.replace("[make]", f"[{', '.join(f'echo x > /app/{name}' for name in ['deps', 'own', *names])}]")
+        built = site.build(writes, {f"src/{name}": b"1" for name in ["deps", *names]})
+        (finding,) = site.findings
+        assert (finding.rule, finding.severity) == ("stage-writes-tracked", Severity.WARNING)
+        assert finding.message == (
+            "stage 'install' of image 'app' writes 7 files from git that it does not depend on: "
+            "/app/f0, /app/f1, /app/f2, /app/f3, /app/f4 and 2 more; when git changes one of them, the stage's version of it is lost"
+        )
+        assert finding.hint == (
+            "add the paths to `git.stageDependencies.install`, or write elsewhere; instead of chown give the mapping `owner` and `group`"
+        )
+        assert files_of(site.engine, built["app"].stored.image_id)["/app/f0"].content == b"x\n"
+
+    def test_what_a_stage_wrote_over_stays_until_git_changes_it(self, site: Site) -> None:
+        writes = GIT.replace("[make]", "[echo x > /app/a]")
+        site.build(writes, {"src/deps": b"1", "src/a": b"1"})
+        second = site.build(writes, {"src/deps": b"1", "src/a": b"1", "src/b": b"1"})
+        third = site.build(writes, {"src/deps": b"1", "src/a": b"2"})
+        contents = [files_of(site.engine, built["app"].stored.image_id)["/app/a"].content for built in (second, third)]
+        assert contents == [b"x\n", b"2"]
+
+    def test_every_file_has_the_time_of_the_commit(self, site: Site) -> None:
+        built = site.build(GIT, {"src/deps": b"1"}, modified=1_700_000_000)
+        with site.engine.read_files(built["app"].stored.image_id, "/app/deps") as members:
+            assert [member.mtime for member, _ in members] == [1_700_000_000]
+
     def test_an_image_on_another_one_leaves_alone_what_git_put_there(self, site: Site) -> None:
         child = "---\nimage: web\nfromImage: app\ngit:\n- {add: /web, to: /web}\n"
         built = site.build(GIT + child, {"src/deps": b"1", "web/page": b"1"})
