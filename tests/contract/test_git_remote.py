@@ -241,6 +241,14 @@ class TestInterrupted:
             job.join()
         assert sorted(map(bytes, filter(None, found))) == [b"one", b"three", b"two"]
 
+    def test_a_fetch_that_outlives_its_job_keeps_the_lock(self, tmp_path: Path) -> None:
+        seen = tmp_path / "descriptors"
+        workspace = Workspace(tmp_path / "workspace", GIT_SSH_COMMAND=f"ls -l /proc/self/fd > {seen}; false")
+        with pytest.raises(StagepinError):
+            workspace.tree("git@h:x", "1" * 40)
+        (lock,) = workspace.directory.glob("*.lock")
+        assert str(lock) in seen.read_text(), "git and what it starts have the lock open, as a killed job no longer has"
+
     def test_a_lock_that_is_held_for_too_long_is_told(self, workspace: Workspace, library: GitRepository) -> None:
         import fcntl
 
