@@ -21,6 +21,7 @@ from ci_plugin.engine.connection import EngineConnection
 from ci_plugin.engine.containers import Containers
 from ci_plugin.engine.failures import checked, engine_errors
 from ci_plugin.engine.files import ImageFiles
+from ci_plugin.engine.rewrites import Rewriter
 from ci_plugin.errors import Bug, Gone, InputError, Unavailable
 from ci_plugin.ports import (
     NO_BUILD_SETTINGS,
@@ -112,6 +113,7 @@ class DockerEngine:
     def import_rootfs(self, archive: Path | None, platform: Platform, labels: Mapping[str, str]) -> EngineImage:
         """An image of one layer whose diff_id is the sha256 of the decompressed tar; for None that of a tar of no files.
 
+        Files are for whatever platform they are said to be for; an engine says its own, and what it said is written anew.
         Raises InputError for an archive nobody can read or a platform this engine cannot import for, Unavailable.
         """
         rootfs = RootfsArchive(archive)
@@ -122,12 +124,21 @@ class DockerEngine:
                 f"expected one layer {rootfs.diff_id} after the import, found {found}", hint="look at the engine's log; run again"
             )
         if not imported.platform.serves(platform):
-            raise InputError(
-                f"expected an engine that imports for {platform}, found one that makes {imported.platform} of it",
-                hint=f"use a runner of {platform}, or a base image from a registry",
-            )
+            imported = self._for_platform(imported, platform)
         # Labels by a commit: `changes` of the import would put them through the Dockerfile parser.
         return self.derive(imported.id, ImageChange(labels=labels)) if labels else imported
+
+    def _for_platform(self, imported: EngineImage, platform: Platform) -> EngineImage:
+        rewriter = Rewriter(self._connection)
+        try:
+            return self._get_image(rewriter.rewrite(str(imported.id), imported.config, platform=platform))
+        except InputError as error:
+            raise InputError(
+                f"expected an engine that imports for {platform}, found one that makes {imported.platform} of it: {error.message}",
+                hint=f"use a runner of {platform}, or a base image from a registry",
+            ) from error
+        finally:
+            rewriter.drop(str(imported.id))
 
     def derive(
         self,

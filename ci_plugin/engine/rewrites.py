@@ -19,6 +19,7 @@ from ci_plugin.engine.failures import checked, engine_errors
 from ci_plugin.engine.image_config import history_entries
 from ci_plugin.errors import InputError, StagepinError
 from ci_plugin.values.digest import ImageId
+from ci_plugin.values.platform import Platform
 
 _CONTAINERD_STORE = ["driver-type", "io.containerd.snapshotter.v1"]
 
@@ -29,10 +30,16 @@ class Rewriter:
     def __init__(self, connection: EngineConnection) -> None:
         self._connection = connection
 
-    def rewrite(self, image: str, config: Mapping[str, Any], *, author: str = "", with_history: bool = True) -> ImageId:
-        """The image's layers under exactly this config, and no name. Raises InputError where the engine cannot, Unavailable."""
+    def rewrite(
+        self, image: str, config: Mapping[str, Any], *, author: str = "", with_history: bool = True, platform: Platform | None = None
+    ) -> ImageId:
+        """The image's layers under exactly this config, and no name; ``platform``: what it says it is for, None as it did.
+
+        Raises InputError where the engine cannot, Unavailable.
+        """
         self._check_store()
-        data = json.dumps(self._document(image, config, author, with_history)).encode()
+        document = self._document(image, config, author, with_history)
+        data = json.dumps(_for_platform(document, platform) if platform else document).encode()
         with engine_errors("load an image's config"):
             api: Any = self._connection.api  # the stubs leave this method untyped
             found = api.load_image(_archive(data, len(json.loads(data)["rootfs"]["diff_ids"])))
@@ -65,6 +72,12 @@ class Rewriter:
         extras = {"variant": found.get("Variant"), "os.version": found.get("OsVersion"), "author": author, "history": history}
         document |= {key: value for key, value in extras.items() if value}
         return {**document, "rootfs": {"type": "layers", "diff_ids": diff_ids}}
+
+
+def _for_platform(document: Mapping[str, Any], platform: Platform) -> dict[str, Any]:
+    own = {key: value for key, value in document.items() if key not in ("variant", "os.version")}
+    variant = {"variant": platform.variant} if platform.variant else {}
+    return {**own, "os": platform.os, "architecture": platform.architecture, **variant}
 
 
 def _archive(config: bytes, layers: int) -> bytes:

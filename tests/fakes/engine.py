@@ -150,11 +150,8 @@ class FakeEngine:
     def import_rootfs(self, archive: Path | None, platform: Platform, labels: Mapping[str, str]) -> EngineImage:
         self._live("import a root filesystem")
         data = b"".join(RootfsArchive(archive).chunks())
-        if not platform.serves(self._platform):
-            message = f"expected an engine that imports for {platform}, found one that makes {self._platform} of it"
-            raise InputError(message, hint=f"use a runner of {platform}, or a base image from a registry")
         _check_tar(data)
-        return self._commit(None, {"Labels": dict(labels)}, data)
+        return self._commit(None, {"Labels": dict(labels)}, data, platform=platform)
 
     def derive(
         self,
@@ -303,8 +300,9 @@ class FakeEngine:
         config: Mapping[str, object],
         layer: bytes | None,
         change: ImageChange = ImageChange(),  # noqa: B008 - frozen
+        platform: Platform | None = None,
     ) -> EngineImage:
-        document: dict[str, Any] = parent.document if parent else {"os": self._platform.os, "architecture": self._platform.architecture}
+        document: dict[str, Any] = parent.document if parent else _described(platform or self._platform)
         step = {"comment": "stagepin"} if layer is not None else {"comment": "stagepin", "empty_layer": True}
         document["history"] = [] if change.clear_history else [*document.get("history", ()), step]
         document |= {"author": change.author} if change.author else {}
@@ -412,6 +410,11 @@ def _manifest(image: FakeImage) -> bytes:
     layers = [{"mediaType": kind, "size": len(blob), "digest": str(Digest.of(blob))} for kind, blob in image.layers]
     config = {"mediaType": _CONFIG_TYPE, "size": len(image.config), "digest": str(image.id)}
     return json.dumps({"schemaVersion": 2, "mediaType": DOCKER_MANIFEST, "config": config, "layers": layers}, indent=3).encode()
+
+
+def _described(platform: Platform) -> dict[str, str]:
+    variant = {"variant": platform.variant} if platform.variant else {}
+    return {"os": platform.os, "architecture": platform.architecture, **variant}
 
 
 def _config(image: FakeImage) -> dict[str, Any]:
