@@ -8,13 +8,8 @@ from __future__ import annotations
 
 from ci_plugin.conveyor.plan import PlannedImage
 from ci_plugin.conveyor.stage import BuildDockerfile, RunCommands, Stage
-from ci_plugin.errors import AnswerIsNo
+from ci_plugin.errors import AnswerIsNo, Gone, StageFailed
 from ci_plugin.ports import Engine
-
-
-def runs_commands(stage: Stage) -> bool:
-    """Whether making this stage runs programs of the image."""
-    return isinstance(stage.work, BuildDockerfile) or (isinstance(stage.work, RunCommands) and bool(stage.work.commands))
 
 
 def tell_foreign(error: AnswerIsNo, planned: PlannedImage, stage: Stage, engine: Engine) -> None:
@@ -22,7 +17,8 @@ def tell_foreign(error: AnswerIsNo, planned: PlannedImage, stage: Stage, engine:
 
     Decided by the platforms and never by what the engine said: engines say it in many ways, some only in the stage's output.
     """
-    if not runs_commands(stage):
+    has_commands = isinstance(stage.work, RunCommands) and bool(stage.work.commands) and not isinstance(error, Gone)
+    if not has_commands and not (isinstance(stage.work, BuildDockerfile) and isinstance(error, StageFailed)):
         return
     native = engine.native_platform()
     if native.serves(planned.platform):
@@ -32,4 +28,4 @@ def tell_foreign(error: AnswerIsNo, planned: PlannedImage, stage: Stage, engine:
         f"(binfmt_misc): register it, or build this platform in a job of its own on a machine that runs {planned.platform} "
         f"(`stagepin build --platform {planned.platform}`) and end with `stagepin build --require-built` for all platforms"
     )
-    error.hint = f"{error.hint}; {needs}" if error.hint else needs
+    error.hint = f"{needs}; where it is registered: {error.hint}" if error.hint else needs

@@ -40,6 +40,12 @@ image: web
 fromImage: app
 docker:
   USER: "1000"
+---
+image: files
+from: scratch
+git:
+- add: /src
+  to: /app
 """
 COMMANDS = CONFIG.partition("---\nimage: web")[0] + "shell:\n  setup: [echo hello > /hello]\n"
 FOREIGN_FILES = {"etc/release": b"arm64, made by hand", "bin/sh": b"\x7fELF of another machine"}
@@ -139,7 +145,7 @@ def test_both_platforms_are_built_without_emulation_published_as_one_index_pulle
     project: RealProject, bases: Mapping[str, str], engine: docker.APIClient
 ) -> None:
     project.must("build", "--pin", "--repo", project.stages)
-    for image in project.record["images"].values():
+    for name, image in project.record["images"].items():
         reference = parse_reference(image["reference"])
         index = make_client().find_manifest(reference)
         assert index is not None
@@ -151,7 +157,7 @@ def test_both_platforms_are_built_without_emulation_published_as_one_index_pulle
             assert (f"{found['Os']}/{found['Architecture']}", found["Id"]) == (platform, record["imageId"])
             assert found["Config"]["Labels"]["stagepin.signature"] == record["signature"]
             assert file_of(engine, record["imageId"], "/app/main.txt") == b"hello"
-            if platform == ARM64:
+            if platform == ARM64 and name != "files":
                 assert file_of(engine, record["imageId"], "/etc/release") == FOREIGN_FILES["etc/release"]
             # This engine keeps one image for a digest, and would not take the other platform's under the same.
             engine.remove_image(image["reference"], force=True, noprune=True)
