@@ -120,6 +120,7 @@ class Build:
             ),
             stage_reused=self._progress.stage_reused,
             finding=self._tell_finding,
+            leftover_removed=lambda name: session.console.event(f"removed the container {name}, which an interrupted run had left"),
             sources=session.files.source,
             modified=self._time_of_files,
             surroundings=self._surroundings(),

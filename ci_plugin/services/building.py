@@ -74,6 +74,7 @@ class _Line:
     def run(self) -> BuiltImage:
         """Make what is missing. Raises StageFailed and every error of the storage and the engine."""
         _check_platform(self._planned, self._shop.engine)
+        self._shop.begin()
         while True:
             try:
                 return self._run()
@@ -195,6 +196,9 @@ class _Line:
             error.message = f"stage {stage.name!r} of image {self._planned.title!r}: {error.message}"
             error.where = error.where or self._planned.image.location
             tell_foreign(error, self._planned, stage, self._shop.engine)
+            raise
+        except InputError as error:
+            error.where = error.where or self._planned.image.location
             raise
 
 

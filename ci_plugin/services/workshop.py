@@ -45,6 +45,8 @@ class Workshop:
     stage_reused: Callable[[str, str], None] = _tell_nobody
     """Told image and stage where equal files of other images spared its build."""
     finding: Callable[[Finding], None] = _tell_nobody
+    leftover_removed: Callable[[str], None] = _tell_nobody
+    """Told the name of every container that an interrupted run had left behind."""
     sources: SourceTrees | None = None
     """Repositories by key; None: there is only the project's."""
     modified: Callable[[], int] = int
@@ -56,9 +58,19 @@ class Workshop:
     listings: Listings = field(init=False, repr=False)
     rebuilding: Rebuilding = field(init=False, repr=False, default_factory=Rebuilding)
 
+    _begun: list[bool] = field(init=False, repr=False, default_factory=list)
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "bases", Bases(self.engine, self.places, self.copy_used))
         object.__setattr__(self, "listings", Listings(self.storage))
+
+    def begin(self) -> None:
+        """Before the first stage of a run is made: remove what runs that were interrupted left in the engine."""
+        with self.rebuilding.lock:
+            if not self._begun:
+                self._begun.append(True)
+                for name in self.engine.remove_leftovers():
+                    self.leftover_removed(name)
 
     @property
     def git(self) -> Git:

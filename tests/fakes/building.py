@@ -51,6 +51,8 @@ class Site:
     built: list[tuple[str, str]] = field(default_factory=list)
     """Image and stage of everything that was made."""
     reused: list[tuple[str, str]] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    """Containers of interrupted runs."""
 
     def __post_init__(self) -> None:
         self.storage = MemoryStagesStorage(self.engine, self.repository)
@@ -98,6 +100,7 @@ class Site:
             stage_built=lambda image, stage, _seconds: self.built.append((image, stage)),
             stage_reused=lambda image, stage: self.reused.append((image, stage)),
             finding=self.findings.append,
+            leftover_removed=self.removed.append,
             modified=lambda: modified,
             surroundings=Surroundings("app", self.directory),
             local_names=Repository("stagepin.local", "app"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ci_plugin.errors import AnswerIsNo
+from ci_plugin.errors import AnswerIsNo, InputError
 from ci_plugin.records.stage_labels import parse_stage_labels
 from ci_plugin.services.building import BuiltImage
 from ci_plugin.values.finding import Severity
@@ -343,3 +343,19 @@ class TestGit:
         built = site.build(GIT + child, {"src/deps": b"1", "web/page": b"1"})
         found = files_of(site.engine, built["web"].stored.image_id, ("/app", "/web"))
         assert set(found) == {"/app/deps", "/web/page"}
+
+
+class TestEngine:
+    def test_what_interrupted_runs_left_is_removed_once_and_only_where_something_is_made(self, site: Site) -> None:
+        site.engine.leftovers = ["stagepin-1"]
+        site.build(CHAIN)
+        assert (site.engine.leftovers, site.removed) == ([], ["stagepin-1"])
+        site.engine.leftovers = ["stagepin-2"]
+        site.build(CHAIN)
+        assert site.engine.leftovers == ["stagepin-2"]
+
+    def test_an_owner_the_image_does_not_know_is_refused_at_the_images_place(self, site: Site) -> None:
+        with pytest.raises(InputError) as caught:
+            site.build(GIT.replace("to: /app", "to: /app\n  owner: nobody-of-that-name"), {"src/deps": b"1"})
+        assert "nobody-of-that-name" in caught.value.message
+        assert str(caught.value.where) == "werf.yaml:4:8"
