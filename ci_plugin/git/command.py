@@ -11,6 +11,8 @@ from ci_plugin.errors import InputError, Location, Unavailable
 DEADLINE = 300.0
 """Seconds for one git command: a partial clone may fetch a blob over the network."""
 _OPTIONS = (
+    # A path is a name, whatever characters it holds.
+    "--literal-pathspecs",
     # Containers of CI run as another user than the one who cloned (git 2.35.2 and later then refuse to read).
     "-c",
     "safe.directory=*",

@@ -7,7 +7,7 @@ submodule's own directory, inside the checkout: an empty directory must not answ
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from ci_plugin.git.objects import list_files
 from ci_plugin.values.submodules import SUBMODULE
 from ci_plugin.values.tree import Listing, TreeEntry
 
+_MOST_PATHS = 500
+"""Paths on one command line; more are asked for together."""
 _PLAIN_DIFF = ("--no-renames", "--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=dirty")
 
 
@@ -34,15 +36,21 @@ class Part:
         """What every path of the part begins with."""
         return f"{self.path}/" if self.path else ""
 
-    def concerns(self, path: str) -> bool:
-        """Whether a file or directory of the project may hold, or be, a file of this part."""
-        return path == "." or path.startswith(self.prefix) or self.path == path or self.path.startswith(f"{path}/")
+    def inside(self, paths: Collection[str]) -> Sequence[str]:
+        """Those of these clean paths of the project that may hold, or be, files of this part, relative to it; ``.`` for the whole of it."""
+        if any(path in (".", self.path) or self.path.startswith(f"{path}/") for path in paths) or len(paths) > _MOST_PATHS:
+            return (".",)
+        own = [path.removeprefix(self.prefix) for path in paths if path.startswith(self.prefix)]
+        return [path for path in own if not path.startswith(("/", "../")) and path != ".."]
 
-    def changed(self, *, with_new: bool) -> Iterator[str]:
-        """The paths in the project of files that differ between the commit and the working tree; new ones git does not ignore too."""
-        names = list(self.git.names("diff", "--name-only", "-z", "--relative", *_PLAIN_DIFF, self.commit, "--", "."))
+    def changed(self, paths: Sequence[str] = (".",), *, with_new: bool) -> Iterator[str]:
+        """The paths in the project of files that differ between the commit and the working tree; new ones git does not ignore too.
+
+        ``paths``: only these files and directories, relative to the part; git looks at no other then.
+        """
+        names = list(self.git.names("diff", "--name-only", "-z", "--relative", *_PLAIN_DIFF, self.commit, "--", *paths))
         if with_new:
-            names += self.git.names("ls-files", "--others", "--exclude-standard", "-z")
+            names += self.git.names("ls-files", "--others", "--exclude-standard", "-z", "--", *paths)
         return (self.prefix + name for name in names)
 
 

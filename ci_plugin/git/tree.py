@@ -163,10 +163,10 @@ class GitTree(CommitTree):
         if not paths:
             return ()
         # A directory is asked about: what is new in it is in no diff.
-        with_new = any(self._listing.find(path) is None for path in paths)
-        wanted = [posixpath.normpath(path) for path in paths]
-        parts = [part for part in self._parts if any(part.concerns(path) for path in wanted)]
-        changed = {name for part in parts for name in self._changed(part, with_new=with_new)}
+        wanted = {posixpath.normpath(path) for path in paths}
+        with_new = any(self._listing.find(path) is None for path in wanted)
+        inside = [(part, part.inside(wanted)) for part in self._parts]
+        changed = {name for part, own in inside if own for name in self._changed(part, own, with_new=with_new)}
         return tuple(sorted(path for path in set(paths) if self._differs(posixpath.normpath(path), changed)))
 
     def changes(self) -> Sequence[str]:
@@ -174,7 +174,7 @@ class GitTree(CommitTree):
 
         Of a submodule too, where it differs from the commit that its project names.
         """
-        return tuple(sorted({name for part in self._parts for name in self._changed(part, with_new=True)}))
+        return tuple(sorted({name for part in self._parts for name in self._changed(part, (".",), with_new=True)}))
 
     def remote_name(self) -> str:
         """A name for the project: the last part of origin's address (never its credentials), else the directory's; a valid image name."""
@@ -193,15 +193,16 @@ class GitTree(CommitTree):
     def _remote_url(self) -> str:
         return line(self._git.run("config", "--get", "remote.origin.url").stdout)
 
-    def _changed(self, part: Part, *, with_new: bool) -> set[str]:
+    def _changed(self, part: Part, paths: Sequence[str], *, with_new: bool) -> set[str]:
         # A submodule that is a part of its own tells its files itself.
-        return {*part.changed(with_new=with_new)} - {other.path for other in self._parts}
+        return {*part.changed(paths, with_new=with_new)} - {other.path for other in self._parts}
 
     def _differs(self, path: str, changed: set[str]) -> bool:
         if path == ".":
             return bool(changed)
         # A file that git ignores is in no list of changes, but it is there and not committed.
-        is_new_file = self._listing.find(path) is None and (self.directory / path).is_file()
+        is_inside = not path.startswith(("/", "../"))
+        is_new_file = is_inside and self._listing.find(path) is None and (self.directory / path).is_file()
         return path in changed or is_new_file or any(name.startswith(f"{path}/") for name in changed)
 
 

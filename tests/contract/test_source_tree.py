@@ -114,6 +114,30 @@ def test_what_differs_from_the_commit_is_named(tree: SourceTree) -> None:
     assert tree.uncommitted([]) == ()
 
 
+@pytest.mark.parametrize("count", [1, 600])
+def test_names_that_look_like_patterns_differ_as_names(tmp_path: Path, count: int) -> None:
+    repository = GitRepository(tmp_path)
+    names = [":(glob)*", "*", "[a]", "-x", "a b\n", "latin-\udce9", "dir/:/", "dir/file"]
+    for name in names:
+        repository.write(f"{name}file" if name.endswith("/") else name, "one")
+    repository.commit()
+    repository.write("[a]", "two")
+    repository.write(":(glob)*", "two")
+    tree = open_tree(tmp_path)
+    others = [f"absent-{number}" for number in range(count)]
+    assert tree.uncommitted([*names, *others, "../outside", "/etc/passwd", ".."]) == (":(glob)*", "[a]")
+    assert tree.uncommitted(["*", "dir"]) == ()
+
+
+def test_a_path_beyond_a_link_is_no_file_of_the_project(tmp_path: Path) -> None:
+    repository = GitRepository(tmp_path)
+    repository.write("real/file", "one")
+    (tmp_path / "link").symlink_to("real")
+    repository.commit()
+    repository.write("real/file", "two")
+    assert open_tree(tmp_path).uncommitted(["link", "real/file"]) == ("real/file",)
+
+
 def test_a_project_below_the_top_level_sees_its_own_paths_only(tmp_path: Path) -> None:
     repository = GitRepository(tmp_path)
     repository.write("Dockerfile", "FROM top\n")
