@@ -44,7 +44,7 @@ class Build:
         self._plan = make_plan(session.configuration, pins, session.files, images, session.platforms)
         self._storage = open_storage(session, publishing)
         self._keeps_local = keeps_local(session, publishing)
-        self._tags = self._fill_tags(publishing.tags)
+        self._tags = self._fill_tags(publishing.tags, images)
         self._progress = Progress(session.console, {planned.title: [stage.name for stage in planned.stages] for planned in self._plan})
         if left_out := list_left_out(session.configuration, pins):
             session.console.warning(
@@ -93,10 +93,10 @@ class Build:
         adopted = {title: settled(image, stored[image.planned.signature]) for title, image in images.items()}
         return self._record(finish_all(plan, adopted, self._storage))
 
-    def _fill_tags(self, templates: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
-        """Every tag of this build, before anything is built. Raises InputError."""
+    def _fill_tags(self, templates: Sequence[str], named: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
+        """Every tag of this build, before anything is built: what a named image is built on gets none. Raises InputError."""
         session = self._session
-        images = [image for image in self._plan.by_image if image.is_deployable]
+        images = [image for image in self._plan.by_image if image.is_deployable and (not named or image.name in named)]
         tags = fill_tags(templates, [image.name for image in images], tag_facts(session)) if templates else {}
         if tags and self._storage.repository is None:
             refuse_tagged_indexes([image.name for image in images if image.is_index])

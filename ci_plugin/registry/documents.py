@@ -39,7 +39,7 @@ class RegistryDocuments:
         Raises InputError where it is too large.
         """
         name = name_of_document(data)
-        packed = gzip.compress(data, mtime=0)
+        packed = pack(data)
         self._registry.put_blob(self._repository, packed)
         reference = self._reference(name)
         if self._registry.find_descriptor(reference) is None:
@@ -78,6 +78,11 @@ class RegistryDocuments:
 
     def _reference(self, name: str) -> Reference:
         return self._repository.tagged(f"listing-{name}")
+
+
+def pack(data: bytes) -> bytes:
+    """The bytes of a document's layer; the same document gives the same ones."""
+    return gzip.compress(data, compresslevel=6, mtime=0)
 
 
 def _manifest(packed: bytes) -> bytes:

@@ -11,6 +11,7 @@ import pytest
 
 from ci_plugin.errors import AnswerIsNo, Bug, Gone, InputError, Unavailable
 from ci_plugin.ports import ImageChange, StagesStorage, StoredStage
+from ci_plugin.registry.documents import pack
 from ci_plugin.registry.read_only import ReadOnlyStagesStorage
 from ci_plugin.registry.stages_storage import RegistryStagesStorage
 from ci_plugin.values.digest import Digest
@@ -256,7 +257,7 @@ def test_a_document_whose_bytes_got_lost_is_absent_until_it_is_kept_again() -> N
         repository = Repository(registry.address, "app")
         storage = make_storage(repository)
         name = storage.put_document(LISTING.to_document())
-        registry.collect_blob(Digest.of(gzip.compress(LISTING.to_document(), mtime=0)))
+        registry.collect_blob(Digest.of(pack(LISTING.to_document())))
         assert storage.find_document(name) is None
         assert storage.put_document(LISTING.to_document()) == name
         assert storage.find_document(name) == LISTING.to_document()
@@ -269,7 +270,7 @@ def test_what_was_collected_between_upload_and_manifest_is_uploaded_again() -> N
         def collect(request: object) -> None:
             if str(request).startswith("PUT /v2/app/manifests/"):
                 registry.on_request = None
-                registry.collect_blob(Digest.of(gzip.compress(LISTING.to_document(), mtime=0)))
+                registry.collect_blob(Digest.of(pack(LISTING.to_document())))
 
         registry.on_request = collect
         assert storage.find_document(storage.put_document(LISTING.to_document())) == LISTING.to_document()

@@ -242,6 +242,12 @@ class TestTag:
         job.must("build", "--tag", "release")
         assert tags_of(project)["release"] == job.digest("app")
 
+    def test_of_named_images_only_those_get_one_and_not_what_they_are_built_on(self, project: Project) -> None:
+        job = pinned(project)
+        job.must("build", "app", "--tag", "release")
+        assert tags_of(project)["release"] == job.digest("app")
+        assert len(job.record["images"]["lib"]["tags"]) == 1
+
     def test_a_tag_moves_to_what_was_built_last_and_is_not_written_where_it_is(self, project: Project) -> None:
         job = pinned(project)
         job.must("build", "--tag", "{image}")
