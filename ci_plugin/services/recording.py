@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from ci_plugin.conveyor.plan import Plan, PlannedImage
+from ci_plugin.conveyor.plan import ImagePlan, Plan, PlannedImage
 from ci_plugin.conveyor.stage import BASE_DIGEST, BuildDockerfile, FromExternal, Unpinned
 from ci_plugin.errors import AnswerIsNo
 from ci_plugin.pins.pin_file import pin_checksum
@@ -17,8 +17,11 @@ from ci_plugin.services.building import BuiltImage
 from ci_plugin.services.election import trusted_labels
 from ci_plugin.services.finishing import FinishedImage, finish
 from ci_plugin.services.pinning import Asking
+from ci_plugin.threads import thread_pool
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.reference import Repository
+
+_AT_ONCE = 8
 
 
 def make_record(
@@ -51,7 +54,8 @@ def require_built(plan: Plan, storage: StagesStorage) -> tuple[FinishedImage, ..
 
     Raises AnswerIsNo naming all that are missing; builds nothing, needs no engine.
     """
-    found = {planned.title: storage.find(planned.signature) for planned in plan}
+    with thread_pool(_AT_ONCE) as pool:
+        found = dict(pool.map(lambda planned: (planned.title, storage.find(planned.signature)), plan))
     missing = [f"{planned.title} ({planned.signature})" for planned in plan if found[planned.title] is None]
     if missing:
         raise AnswerIsNo(
@@ -68,9 +72,12 @@ def require_built(plan: Plan, storage: StagesStorage) -> tuple[FinishedImage, ..
 
 def finish_all(plan: Plan, built: Mapping[str, BuiltImage], storage: StagesStorage) -> tuple[FinishedImage, ...]:
     """Every image of the plan as it can be deployed; ``built``: what was planned by its title, as everybody adopted it."""
-    return tuple(
-        finish(image, {platform: built[planned.title] for platform, planned in image.platforms.items()}, storage) for image in plan.by_image
-    )
+
+    def finish_one(image: ImagePlan) -> FinishedImage:
+        return finish(image, {platform: built[planned.title] for platform, planned in image.platforms.items()}, storage)
+
+    with thread_pool(_AT_ONCE) as pool:
+        return tuple(pool.map(finish_one, plan.by_image))
 
 
 def keep_record(record: BuildRecord, pins: bytes, asking: Asking, workspace: Workspace, store: PinStore | None) -> str:

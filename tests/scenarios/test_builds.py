@@ -414,7 +414,7 @@ def test_explain_says_why_the_whole_context_counts(project: Project) -> None:
     job = project.pipeline().job()
     job.must("pin")
     name = job.pins["images"][0]
-    assert "committed files, the whole context: Dockerfile:2: COPY . reads the whole build context" in job.must("explain", name).out
+    assert "committed files, the whole context: Dockerfile:2:1: COPY . reads the whole build context" in job.must("explain", name).out
 
 
 def test_a_dockerfile_that_gives_an_image_of_another_platform_than_was_asked_for_is_refused(project: Project) -> None:

@@ -333,6 +333,26 @@ class TestStages:
         with_stages(report, uses, counting)
         assert planned == [(), ["beside"]]
 
+    def test_a_platform_that_moved_alone_concerns_the_stages_of_that_platform(self) -> None:
+        files = MemoryProject({"werf.yaml": b"project: p\nconfigVersion: 1\n---\nimage: app\nfrom: base\nfromLatest: true\n"})
+        configuration = load(files.files)
+        both = (DEFAULT_PLATFORM, ARM64)
+        uses = list_references(configuration, files, lambda image: both)
+        pin = make_pin("base")
+        moved = Drift(pin, Digest.of(b"new"), {**pin.platforms, ARM64: Digest.of(b"moved")})
+        attested = Drift(pin, Digest.of(b"new"), dict(pin.platforms))
+        found = [
+            with_stages(
+                DriftReport(make_pins(pin), (drift,), FakeClock().now()),
+                uses,
+                lambda pins, names: make_plan(configuration, pins, files, names, both),
+            )
+            .drifts[0]
+            .stages
+            for drift in (moved, attested)
+        ]
+        assert found == [{"app": ("from",)}, {}]
+
 
 def planning(configuration: Configuration, files: MemoryProject) -> Callable[[PinSet, Collection[str]], Plan]:
     return lambda pins, names: make_plan(configuration, pins, files, names, (DEFAULT_PLATFORM,))
