@@ -8,7 +8,6 @@ Links are taken as links; what is neither file nor link nor directory is refused
 
 from __future__ import annotations
 
-import hashlib
 import posixpath
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from ci_plugin.conveyor.git_files import RepositoryFiles
 from ci_plugin.errors import Bug, InputError, Location
 from ci_plugin.pins.pin_set import PinSet
 from ci_plugin.ports import SourceTree
+from ci_plugin.values.blob import blob_id
 from ci_plugin.values.digest import Digest
 from ci_plugin.values.image_listing import OWN
 from ci_plugin.values.submodules import SUBMODULE
@@ -183,14 +183,14 @@ class WorkingTree:
 
     def _read(self, entry: TreeEntry) -> bytes:
         found = self._on_disk(entry.path)
-        if found is None or self._blob(found[1]) != entry.blob:
+        if found is None or blob_id(found[1], self.commit) != entry.blob:
             message = f"expected {entry.path} to stay as it is while it is built, found it changed"
             raise InputError(message, hint="run the command again", where=Location(entry.path))
         return found[1]
 
     def _entry(self, path: str) -> TreeEntry | None:
         found = self._on_disk(path)
-        return None if found is None else TreeEntry(path, found[0], self._blob(found[1]))
+        return None if found is None else TreeEntry(path, found[0], blob_id(found[1], self.commit))
 
     def _on_disk(self, path: str) -> tuple[str, bytes] | None:
         """Mode and bytes, or None where no file is there, or another kind, or a directory above it is a link out of the project."""
@@ -207,10 +207,6 @@ class WorkingTree:
         except OSError as error:
             message = f"expected to read {path}, found: {error.strerror}"
             raise InputError(message, hint="check who may read it, or have git ignore it", where=Location(path)) from None
-
-    def _blob(self, data: bytes) -> str:
-        kind = "sha256" if len(self.commit) == 64 else "sha1"
-        return hashlib.new(kind, b"blob %d\0%b" % (len(data), data), usedforsecurity=False).hexdigest()
 
 
 def _outside(path: str) -> InputError:

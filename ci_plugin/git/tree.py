@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import groupby
@@ -21,11 +22,16 @@ from ci_plugin.errors import InputError, Location
 from ci_plugin.git.command import Git, line, text
 from ci_plugin.git.objects import read_blobs
 from ci_plugin.git.parts import Part, find_parts
+from ci_plugin.values.blob import blob_id
 from ci_plugin.values.pipeline import parse_commit
 from ci_plugin.values.submodules import SUBMODULE, no_submodule
 from ci_plugin.values.tree import Listing, TreeEntry
 
 _LINK = "120000"
+_FILES = {"100644": False, "100755": True}
+"""Mode of a regular file → whether it is executable."""
+_SMALL = 1 << 20
+"""Bytes of a file that is looked at without asking git."""
 _MOST_LINKS = 8
 _REPAIR = "clone without --filter, or repair the clone with: git fetch --refetch"
 _REFUSALS = {
@@ -163,7 +169,9 @@ class GitTree(CommitTree):
         if not paths:
             return ()
         # A directory is asked about: what is new in it is in no diff.
-        wanted = {posixpath.normpath(path) for path in paths}
+        wanted = {path for path in map(posixpath.normpath, paths) if not self._is_as_committed(path)}
+        if not wanted:
+            return ()
         with_new = any(self._listing.find(path) is None for path in wanted)
         inside = [(part, part.inside(wanted)) for part in self._parts]
         changed = {name for part, own in inside if own for name in self._changed(part, own, with_new=with_new)}
@@ -196,6 +204,23 @@ class GitTree(CommitTree):
     def _changed(self, part: Part, paths: Sequence[str], *, with_new: bool) -> set[str]:
         # A submodule that is a part of its own tells its files itself.
         return {*part.changed(paths, with_new=with_new)} - {other.path for other in self._parts}
+
+    def _is_as_committed(self, path: str) -> bool:
+        """Whether a file has the bytes of its blob, or is nowhere: then git need not be asked, which would look at its whole index."""
+        entry = self._listing.find(path)
+        place = self.directory / path
+        try:
+            if entry is None:
+                return not os.path.lexists(place) and not self._listing.below(path)
+            if entry.mode not in _FILES or place.resolve() != self.directory.resolve() / path:
+                return False
+            status = place.stat()
+            is_executable = bool(status.st_mode & 0o100)
+            if not stat.S_ISREG(status.st_mode) or status.st_size > _SMALL or _FILES[entry.mode] is not is_executable:
+                return False
+            return blob_id(place.read_bytes(), entry.blob) == entry.blob
+        except OSError:
+            return False
 
     def _differs(self, path: str, changed: set[str]) -> bool:
         if path == ".":

@@ -129,6 +129,44 @@ def test_names_that_look_like_patterns_differ_as_names(tmp_path: Path, count: in
     assert tree.uncommitted(["*", "dir"]) == ()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda repository: repository.write("dir/a", "two"),
+        lambda repository: repository.write("dir/a", "one", mode=0o755),
+        lambda repository: (repository.directory / "dir/a").unlink(),
+        lambda repository: (
+            repository.write("b", "one"),
+            (repository.directory / "dir/a").unlink(),
+            (repository.directory / "dir/a").symlink_to("../b"),
+        ),
+        lambda repository: (
+            (repository.directory / "dir").rename(repository.directory / "other"),
+            (repository.directory / "dir").symlink_to("other"),
+        ),
+    ],
+    ids=["bytes", "mode", "gone", "a link to equal bytes", "a directory that is a link to an equal one"],
+)
+def test_every_kind_of_change_of_a_file_is_told(tmp_path: Path, change: Callable[[GitRepository], object]) -> None:
+    repository = GitRepository(tmp_path)
+    repository.write("dir/a", "one")
+    repository.commit()
+    assert open_tree(tmp_path).uncommitted(["dir/a"]) == ()
+    change(repository)
+    assert open_tree(tmp_path).uncommitted(["dir/a"]) == ("dir/a",)
+
+
+def test_a_file_that_git_writes_otherwise_than_it_keeps_it_is_no_change(tmp_path: Path) -> None:
+    repository = GitRepository(tmp_path)
+    repository.write(".gitattributes", "a eol=crlf\n")
+    repository.write("a", "one\n")
+    repository.commit()
+    (tmp_path / "a").unlink()
+    repository.git("checkout", "--quiet", "a")
+    assert (tmp_path / "a").read_bytes() == b"one\r\n"
+    assert open_tree(tmp_path).uncommitted(["a"]) == ()
+
+
 def test_a_path_beyond_a_link_is_no_file_of_the_project(tmp_path: Path) -> None:
     repository = GitRepository(tmp_path)
     repository.write("real/file", "one")
