@@ -16,8 +16,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from ci_plugin.errors import AnswerIsNo, Unavailable
+from ci_plugin.errors import AnswerIsNo, Gone, Unavailable
 from ci_plugin.ports import Clock, StagesStorage, StoredStage
+from ci_plugin.records.build_record import BaseRecord, BaseState
 from ci_plugin.records.stage_labels import StageLabels, parse_stage_labels
 from ci_plugin.threads import thread_pool
 from ci_plugin.values.digest import ImageId
@@ -62,7 +63,7 @@ class Election:
         ``lost``: what was stored there and lost its layers; that does not count as being first. Either may be overwritten by one who
         looked before it was there: what counts is what ``settle`` reads.
         """
-        stored = self._storage.find(signature)
+        stored = self._find(signature)
         if stored is not None and not _is(stored, lost):
             self._note(signature)
             return stored
@@ -71,7 +72,7 @@ class Election:
     def publish_stored(self, signature: str, stage: StoredStage, lost: StoredStage | None = None) -> StoredStage:
         """The same for a stage that is in the storage already, under a name of its own (a relabelled one)."""
         began = self._monotonic()
-        if lost is not None and _is(self._storage.find(signature), lost):
+        if lost is not None and _is(self._find(signature), lost):
             self._storage.replace(signature, stage)
         else:
             self._storage.set_if_absent(signature, stage)
@@ -80,7 +81,12 @@ class Election:
             self._stalled(signature, seconds)
         self._note(signature)
         # With immutable tags this is the winner already; else it is one read fewer that can differ from what the others see.
-        return self._storage.find(signature) or stage
+        try:
+            return self._storage.find(signature) or stage
+        except Gone:
+            # What has the name lost its config: nobody can adopt it.
+            self._storage.replace(signature, stage)
+            return stage
 
     def settle(self, signature: str, known: StoredStage) -> StoredStage:
         """The stage everybody adopts: ``known`` where this run did not put it up, else what is read after the settle time.
@@ -103,6 +109,13 @@ class Election:
             self._wait(latest)
         with thread_pool(min(_READERS, max(1, len(found)))) as pool:
             return dict(zip(found, pool.map(self._read, found), strict=True))
+
+    def _find(self, signature: str) -> StoredStage | None:
+        """What is stored, None also where the registry lost its config."""
+        try:
+            return self._storage.find(signature)
+        except Gone:
+            return None
 
     def _note(self, signature: str) -> None:
         with self._lock:
@@ -136,6 +149,15 @@ class Election:
 
 def _is(stored: StoredStage | None, lost: StoredStage | None) -> bool:
     return stored is not None and lost is not None and stored.image_id == lost.image_id
+
+
+def is_superseded(base: BaseRecord, adopted: Mapping[str, StoredStage]) -> bool:
+    """Whether an image was built on a build of another image that is not the one everybody adopts; ``adopted``: by stage signature.
+
+    That is no fault of the image: what it was built on keeps a tag of its own, and is what its labels name.
+    """
+    stage = adopted.get((base.reference or "").rpartition(":")[2]) if base.state is BaseState.IMAGE else None
+    return stage is not None and stage.descriptor is not None and stage.descriptor.digest != base.digest
 
 
 def trusted_labels(stored: StoredStage, signature: str) -> StageLabels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,6 +59,7 @@ class Workshop:
     listings: Listings = field(init=False, repr=False)
     rebuilding: Rebuilding = field(init=False, repr=False, default_factory=Rebuilding)
 
+    _beginning: threading.Lock = field(init=False, repr=False, default_factory=threading.Lock)
     _begun: list[bool] = field(init=False, repr=False, default_factory=list)
 
     def __post_init__(self) -> None:
@@ -66,7 +68,7 @@ class Workshop:
 
     def begin(self) -> None:
         """Before the first stage of a run is made: remove what runs that were interrupted left in the engine."""
-        with self.rebuilding.lock:
+        with self._beginning:
             if not self._begun:
                 self._begun.append(True)
                 for name in self.engine.remove_leftovers():
