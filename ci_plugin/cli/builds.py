@@ -14,13 +14,13 @@ from ci_plugin.conveyor.plan import list_left_out, make_plan
 from ci_plugin.errors import InputError, StageFailed, StagepinError
 from ci_plugin.pins.pin_file import pin_checksum
 from ci_plugin.ports import OutputSink
-from ci_plugin.records.build_record import BuildRecord, BuiltBy, ImageRecord
+from ci_plugin.records.build_record import BaseRecord, BuildRecord, BuiltBy, ImageRecord
 from ci_plugin.records.record_file import record_checksum
 from ci_plugin.reports.images import record_rows
 from ci_plugin.reports.progress import Progress
 from ci_plugin.reports.tables import format_table
 from ci_plugin.services.building import BuiltImage, BuiltImages, Workshop, build_image
-from ci_plugin.services.election import Election
+from ci_plugin.services.election import Election, is_superseded
 from ci_plugin.services.finishing import FinishedImage
 from ci_plugin.services.keeping import places_of
 from ci_plugin.services.pinning import Adopted
@@ -91,6 +91,9 @@ class Build:
         images = {title: built.get(planned.name, planned.platform) for title, planned in planned_as.items()}
         stored = election.adopt({image.planned.signature: image.stored for image in images.values()})
         adopted = {title: settled(image, stored[image.planned.signature]) for title, image in images.items()}
+        for title, image in adopted.items():
+            if image.seconds and is_superseded(image.labels.base, stored):
+                self._tell_superseded(title, image.labels.base)
         return self._record(finish_all(plan, adopted, self._storage))
 
     def _fill_tags(self, templates: Sequence[str], named: Sequence[str]) -> Mapping[str, tuple[str, ...]]:
@@ -158,6 +161,13 @@ class Build:
             f"it took {seconds:.1f} s to name the stage {signature}, longer than an election waits ({waits:g} s): "
             "a job that built it meanwhile may have recorded another digest of it; both stay pullable and both verify "
             f"(`settle: {min(60, round(2 * seconds + 1))}` in .stagepin.yaml waits longer)"
+        )
+
+    def _tell_superseded(self, title: str, base: BaseRecord) -> None:
+        """Built on what was only found, and what lost its own election after that."""
+        self._session.console.warning(
+            f"{title}: built on {base.digest}, which was {base.reference} when this build found it and is not any more: "
+            "another job was building that, too; both stay pullable and both verify"
         )
 
     def _places(self, pinned: Reference) -> tuple[Reference, ...]:

@@ -130,3 +130,21 @@ def test_a_run_that_waits_reads_again_what_it_only_found(project: Project) -> No
     ran = ours.must("build")
     assert "app: stage" not in ran.err
     assert ours.digest() == winner.digest() != first.digest()
+
+
+def test_an_image_that_was_built_on_a_stage_that_lost_its_election_says_so_and_verifies(project: Project) -> None:
+    project.commit(config=f"{ONE}---\nimage: web\nfromImage: app\nshell:\n  install: [make web]\n")
+    pipeline = project.pipeline()
+    pin, first, winner, ours = (pipeline.job() for _ in range(4))
+    pin.must("pin")
+    first.must("build", "app")
+    (signature,) = first.record["images"]["app"]["tags"]
+    del project.registry.tags[STAGES, signature]
+    winner.must("build", "app")
+    project.registry.move_tag(STAGES, signature, Digest(first.digest()))
+    ours.engine.on_push = lambda: project.registry.move_tag(STAGES, signature, Digest(winner.digest()))
+    ran = ours.must("build")
+    assert f"web: built on {first.digest()}, which was {project.stages}:{signature} when this build found it and is not any more" in ran.err
+    assert (ours.digest("app"), ours.built_on("web")) == (winner.digest(), first.digest())
+    ours.must("verify")
+    assert "when this build found it" not in pipeline.job().must("build").err
