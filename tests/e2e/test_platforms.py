@@ -183,7 +183,12 @@ def test_an_attestation_beside_the_same_manifests_rebuilds_nothing_and_a_moved_p
     foreign = str(push_foreign(project, "2"))
     push_index(project, {**bases, ARM64: foreign})
     project.new_workspace()
-    ran = project.must("build", "--pin", "--repo", project.stages, pipeline="1003")
+    project.must("pin", "--repo", project.stages, pipeline="1003")
+    why = project.must("explain", "app", "--against", "pipeline:1001", "--repo", project.stages, pipeline="1003").out.splitlines()
+    moved = f"{project.base}:latest moved from {bases[ARM64][:19]}… to {foreign[:19]}… (pinned by pipeline 1003, just now)"
+    assert why[0] == f'stage "from" of "app" (linux/arm64) changed because {moved}'
+    assert all("(linux/arm64) changed because its parent" in sentence for sentence in why[1:])
+    ran = project.must("build", "--repo", project.stages, pipeline="1003")
     assert "app (linux/arm64): stage from built in" in ran.err
     assert "(linux/amd64): stage" not in ran.err
     assert project.record["images"]["app"]["platforms"][ARM64]["base"]["digest"] == foreign
