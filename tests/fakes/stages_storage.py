@@ -9,7 +9,7 @@ from ci_plugin.errors import Gone
 from ci_plugin.ports import Engine, ImageChange, StoredStage
 from ci_plugin.values.canonical import canonical_json
 from ci_plugin.values.digest import Digest, ImageId
-from ci_plugin.values.kept_document import name_of_document
+from ci_plugin.values.kept_document import name_of_document, prove_document
 from ci_plugin.values.manifest import DOCKER_INDEX, DOCKER_MANIFEST, Descriptor, ImageConfig, Manifest
 from ci_plugin.values.platform import Platform
 from ci_plugin.values.reference import Repository
@@ -62,7 +62,7 @@ class MemoryStagesStorage:
 
     def bring(self, stage: StoredStage) -> ImageId:
         if stage.image_id in self._lost or self._engine.find_image(str(stage.image_id)) is None:
-            raise Gone(f"expected the layers of {stage.image_id}, found them lost")
+            raise Gone(f"expected the engine to have the stage {stage.image_id}, found its layers lost", hint="build again")
         self.brought.append(stage.image_id)
         return stage.image_id
 
@@ -87,7 +87,8 @@ class MemoryStagesStorage:
         return name
 
     def find_document(self, name: str) -> bytes | None:
-        return self.documents.get(name)
+        data = self.documents.get(name)
+        return None if data is None else prove_document(name, data, f"listing-{name}")
 
     def name_reuse(self, key: str, stage: StoredStage) -> None:
         self.names.setdefault(f"reuse-{key}", stage)
