@@ -59,10 +59,15 @@ class Logins:
         return self._read_file(secret.src or "", address)
 
     def _read_file(self, path: str, address: GitAddress) -> str:
-        place = self._directory / Path(path).expanduser()
+        home = self._environ.get("HOME")
+        place = Path(home, path[2:]) if path.startswith("~/") and home else self._directory / path
         try:
-            return place.read_text(encoding="utf-8").rstrip("\r\n")
+            password = place.read_text(encoding="utf-8").rstrip("\r\n")
         except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            password, reason = "", (error.strerror or "") if isinstance(error, OSError) else "it is no text"
+        else:
+            reason = "it is empty"
+        if not password:
             message = f"expected the password for {address.url} in the file {path}, found: {reason}"
-            raise InputError(message, hint="write the file in an earlier step of this job", where=Location(path)) from None
+            raise InputError(message, hint="write the file in an earlier step of this job", where=Location(path))
+        return password

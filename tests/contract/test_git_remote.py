@@ -351,13 +351,17 @@ class TestLogins:
         [
             (SecretValue(env="UNSET"), "in the environment variable UNSET, found it unset or empty"),
             (SecretValue(src="absent"), "in the file absent, found: No such file or directory"),
+            (SecretValue(src="empty"), "in the file empty, found: it is empty"),
+            (SecretValue(src="~/binary"), "in the file ~/binary, found: it is no text"),
             (SecretValue(value="two\nlines"), "expected a user and a password of one line for "),
         ],
-        ids=["env", "src", "lines"],
+        ids=["env", "src", "empty", "binary", "lines"],
     )
     def test_a_secret_that_is_not_there_is_told_before_anybody_is_asked(
         self, private: GitServer, workspace: Workspace, secret: SecretValue, message: str
     ) -> None:
+        (workspace.directory / "empty").write_text("\n")
+        (workspace.directory / "binary").write_bytes(b"\xff")
         with pytest.raises(InputError) as raised:
             workspace.open().list_refs(self.remote(private, secret), [MAIN])
         assert message in raised.value.message
