@@ -51,6 +51,8 @@ class Site:
     built: list[tuple[str, str]] = field(default_factory=list)
     """Image and stage of everything that was made."""
     reused: list[tuple[str, str]] = field(default_factory=list)
+    repositories: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
+    """Address → files of another git repository at its pinned commit."""
     removed: list[str] = field(default_factory=list)
     """Containers of interrupted runs."""
 
@@ -72,7 +74,7 @@ class Site:
         """The plan of werf.yaml ``config`` over these committed files."""
         archives = {path.name: path.read_bytes() for path in self.directory.glob("*.tar")}
         configuration = load({"werf.yaml": (META + config).encode()})
-        return make_plan(configuration, make_pins(), MemoryProject(files, modes or {}, archives))
+        return make_plan(configuration, make_pins(), MemoryProject(files, modes or {}, archives, repositories=self.repositories))
 
     def build(
         self, config: str, files: Mapping[str, bytes] | None = None, modes: Mapping[str, str] | None = None, modified: int = 1000
@@ -100,6 +102,7 @@ class Site:
             stage_built=lambda image, stage, _seconds: self.built.append((image, stage)),
             stage_reused=lambda image, stage: self.reused.append((image, stage)),
             finding=self.findings.append,
+            sources=lambda key: FakeSourceTree(self.repositories[key]) if key else source,
             leftover_removed=self.removed.append,
             modified=lambda: modified,
             surroundings=Surroundings("app", self.directory),

@@ -4,13 +4,13 @@ Rules: ``add: /a/b`` with ``to: /c`` puts a file at ``/c``, and of a directory a
 choose below ``add``; one that takes a directory takes all below it. A taken directory comes with its metadata (also ``to`` itself, unless
 it is the root or globs were given); a directory above a taken file alone is made as any other that is missing. Links are taken as links;
 a hard link to a file that is taken too stays one, any other becomes the file it is. Permissions come whole, owners by their numbers unless
-they were named. What is neither file nor link nor directory is left out and told. Extended attributes are not taken.
+they were named. What is neither file nor link nor directory is left out and told, and so are extended attributes (capabilities).
 """
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from tarfile import TarInfo
 from typing import IO
@@ -23,7 +23,8 @@ from ci_plugin.services.stage_work.spool import Kept, Spool
 from ci_plugin.values.canonical import Value
 from ci_plugin.values.digest import ImageId
 
-_ROOT = "0"
+_ATTRIBUTE = "SCHILY.xattr."
+"""What the name of a tar's extended attribute begins with."""
 _MOST_TOLD = 5
 
 
@@ -62,12 +63,13 @@ class ImportReader:
                 raise
             hint = "check `add`, and that the stage of the source the import names makes it"
             raise AnswerIsNo(f"expected {files.add} in {source} to import it, found nothing there", hint=hint, where=where) from None
+        import_ = f"the import of {files.add} from {source}"
         if reading.skipped:
-            left = f" and {len(reading.skipped) - _MOST_TOLD} more" if len(reading.skipped) > _MOST_TOLD else ""
-            names = ", ".join(reading.skipped[:_MOST_TOLD])
-            self.tell(f"the import of {files.add} from {source} leaves out {names}{left}: no file, link or directory ({where})")
+            self.tell(f"{import_} leaves out {_listed(reading.skipped)}: no file, link or directory ({where})")
+        if reading.attributed:
+            self.tell(f"{import_} takes {_listed(reading.attributed)} without extended attributes, such as capabilities ({where})")
         if not taken:
-            self.tell(f"the import of {files.add} from {source} takes nothing: includePaths and excludePaths leave none of it ({where})")
+            self.tell(f"{import_} takes nothing: includePaths and excludePaths leave none of it ({where})")
         return taken
 
 
@@ -79,6 +81,7 @@ class _Reading:
         self._kept: dict[str, str] = {}
         """Path in the source of a taken file → its path in the image."""
         self.skipped: list[str] = []
+        self.attributed: list[str] = []
         self.absent: Gone | None = None
 
     def run(self) -> Iterator[Taken]:
@@ -110,6 +113,8 @@ class _Reading:
     def _take(self, member: TarInfo, data: IO[bytes] | None) -> Iterator[Taken]:
         path = self._relative(member.name)
         target = self._selector.target(path)
+        if any(name.startswith(_ATTRIBUTE) for name in member.pax_headers):
+            self.attributed.append(self._source(member.name))
         if member.isdir():
             yield Taken(self._file(target, "directory", member))
         elif member.issym():
@@ -157,6 +162,10 @@ class _Reading:
         """The absolute path in the source."""
         above = posixpath.dirname(self._files.add.rstrip("/")) or "/"
         return posixpath.normpath(posixpath.join(above, name.lstrip("/")))
+
+
+def _listed(paths: Sequence[str]) -> str:
+    return ", ".join(paths[:_MOST_TOLD]) + (f" and {len(paths) - _MOST_TOLD} more" if len(paths) > _MOST_TOLD else "")
 
 
 def merged(imports: Iterable[Iterable[Taken]]) -> tuple[Taken, ...]:

@@ -333,6 +333,15 @@ class TestGit:
         contents = [files_of(site.engine, built["app"].stored.image_id)["/app/a"].content for built in (second, third)]
         assert contents == [b"x\n", b"2"]
 
+    def test_files_of_another_repository_are_read_there_and_those_of_the_more_specific_mapping_stand(self, site: Site) -> None:
+        other = "- {url: 'https://git.example.com/lib.git', commit: " + "a" * 40 + ", add: /src, to: /app/lib}\n"
+        site.repositories = {"https://git.example.com/lib.git": {"src/one": b"other", "src/two": b"2"}}
+        config = GIT.replace("git:\n", "git:\n" + other)
+        built = site.build(config, {"src/deps": b"1", "src/lib/one": b"own"})
+        found = files_of(site.engine, built["app"].stored.image_id, ("/app",))
+        contents = {path: item.content for path, item in found.items() if item.kind == "file"}
+        assert contents == {"/app/deps": b"1", "/app/lib/one": b"other", "/app/lib/two": b"2"}
+
     def test_every_file_has_the_time_of_the_commit(self, site: Site) -> None:
         built = site.build(GIT, {"src/deps": b"1"}, modified=1_700_000_000)
         with site.engine.read_files(built["app"].stored.image_id, "/app/deps") as members:

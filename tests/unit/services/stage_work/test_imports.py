@@ -149,6 +149,21 @@ def test_devices_are_left_out_and_told() -> None:
     assert found.told == ["the import of /dev from image 'lib' leaves out /dev/null, /dev/pipe: no file, link or directory (werf.yaml:7)"]
 
 
+def test_extended_attributes_are_not_taken_and_told() -> None:
+    ping = entry("ping", b"x", mode=0o755)
+    ping[0].pax_headers = {"SCHILY.xattr.security.capability": "bytes"}
+    found = Reading(Selection("/bin/ping", "/bin/ping"), {"/bin/ping": [ping]})
+    assert found.told == [
+        "the import of /bin/ping from image 'lib' takes /bin/ping without extended attributes, such as capabilities (werf.yaml:7)"
+    ]
+
+
+def test_of_many_the_first_are_named() -> None:
+    tree = [entry(f"dev/{number}", kind=tarfile.FIFOTYPE) for number in range(7)]
+    (told,) = Reading(Selection("/dev", "/d"), {"/dev": [directory("dev"), *tree]}).told
+    assert "leaves out /dev/0, /dev/1, /dev/2, /dev/3, /dev/4 and 2 more: " in told
+
+
 def test_a_path_that_is_not_there_is_refused_at_the_imports_place() -> None:
     with pytest.raises(AnswerIsNo) as caught:
         Reading(Selection("/a/x", "/c"), {})
