@@ -218,3 +218,36 @@ def test_jobs_of_a_matrix_that_build_one_platform_each_end_in_one_index(project:
     project.must("build", "--require-built", "--repo", project.stages, DOCKER_HOST="unix:///nonexistent.sock")
     assert project.record["complete"] is True
     project.must("verify", "--repo", project.stages)
+
+
+@pytest.mark.usefixtures("bases")
+def test_a_dockerfile_that_runs_on_the_build_platform_alone_is_built_for_both_without_emulation(
+    project: RealProject, engine: docker.APIClient
+) -> None:
+    (project.repository.directory / "werf.yaml").unlink()
+    project.write(
+        "Dockerfile",
+        "FROM --platform=$BUILDPLATFORM BASE AS make\nARG TARGETARCH\nRUN echo made for $TARGETARCH > /made\n"
+        "FROM BASE\nCOPY --from=make /made /made\nCOPY src /app\n",
+    )
+    project.repository.commit()
+    argv = ("--repo", project.stages, "--platform", f"{AMD64},{ARM64}")
+    project.must("build", "--pin", *argv)
+    (image,) = project.record["images"].values()
+    for platform, record in image["platforms"].items():
+        found = pull(engine, project.stages, record["digest"], platform)
+        assert (f"{found['Os']}/{found['Architecture']}", found["Id"]) == (platform, record["imageId"])
+        assert file_of(engine, record["imageId"], "/app/main.txt") == b"hello"
+        assert file_of(engine, record["imageId"], "/made") == f"made for {platform.partition('/')[2]}\n".encode()
+    project.must("verify", "--recompute", *argv)
+
+
+@pytest.mark.usefixtures("bases")
+def test_a_dockerfile_that_runs_on_a_foreign_platform_ends_with_what_is_missing(project: RealProject) -> None:
+    (project.repository.directory / "werf.yaml").unlink()
+    project.write("Dockerfile", "FROM BASE\nRUN echo hello > /hello\n")
+    project.repository.commit()
+    ran = project.run("build", "--pin", "--repo", project.stages, "--platform", ARM64)
+    assert ran.code == 1
+    assert "error: stage 'dockerfile' of image 'project': " in ran.err
+    assert "this engine runs linux/amd64, and programs for linux/arm64 only where emulation of it is registered on its machine" in ran.err
