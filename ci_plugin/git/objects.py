@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import subprocess
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import IO
@@ -16,6 +15,8 @@ from ci_plugin.values.tree import Listing, TreeEntry
 
 _CHUNK, _LEAST = 1 << 20, 1 << 16
 """Bytes asked for at once, at most and at least."""
+_LEAST_PIPE = 4096
+"""Bytes that go into a pipe nobody reads yet, whatever the system's limits are (pipe(7), pipe-user-pages-soft)."""
 
 
 def list_files(git: Git, tree: str) -> Listing | None:
@@ -51,16 +52,27 @@ def read_blobs(git: Git, blobs: Iterable[str]) -> Iterator[tuple[str, bytes | No
 
     Raises Unavailable where git says nothing for longer than its deadline, or ends before its answer does.
     """
-    # A file, not a pipe: nobody has to write requests while answers are read.
-    with tempfile.TemporaryFile() as requests:
-        requests.writelines(f"{blob}\n".encode("ascii") for blob in blobs)
-        requests.seek(0)
-        with _started(git, requests) as output:
-            answers = _Answers(output)
-            while fields := answers.line().split(" "):
-                if fields == [""]:
-                    return
-                yield fields[0], answers.data(int(fields[2])) if len(fields) == len(("id", "type", "size")) else None
+    asked = list(blobs)
+    with _requests("".join([f"{blob}\n" for blob in asked]).encode("ascii")) as requests, _started(git, requests) as output:
+        answers = _Answers(output)
+        for _ in asked:
+            fields = answers.line().split(" ")
+            yield fields[0], answers.data(int(fields[2])) if len(fields) == len(("id", "type", "size")) else None
+
+
+def _requests(lines: bytes) -> IO[bytes]:
+    """A file that holds these lines: nobody has to write while answers are read."""
+    if len(lines) <= _LEAST_PIPE:
+        reader, writer = os.pipe()
+        os.write(writer, lines)
+        os.close(writer)
+        return os.fdopen(reader, "rb")
+    import tempfile  # here: it takes longer to import than git takes for the few files of most commands
+
+    requests = tempfile.TemporaryFile()  # noqa: SIM115 - whoever asked closes it
+    requests.write(lines)
+    requests.seek(0)
+    return requests
 
 
 @contextmanager
@@ -91,12 +103,11 @@ class _Answers:
         self._chunk, self._position = b"", 0
 
     def line(self) -> str:
-        """The next header, or nothing at the end."""
+        """The next header."""
         header = b""
         while (end := self._chunk.find(b"\n", self._position)) < 0:
             header += self._chunk[self._position :]
-            if not self._fill(_CHUNK):
-                return ""
+            self._fill(_CHUNK)
         header += self._chunk[self._position : end]
         self._position = end + 1
         return header.decode("ascii")
@@ -109,16 +120,17 @@ class _Answers:
 
     def _take(self, size: int) -> Iterator[bytes]:
         while size > 0:
-            if self._position == len(self._chunk) and not self._fill(min(max(size, _LEAST), _CHUNK)):
-                hint = "check the clone with: git fsck"
-                raise Unavailable("expected git cat-file to give whole objects, found its answer cut short", hint=hint)
+            if self._position == len(self._chunk):
+                self._fill(min(max(size, _LEAST), _CHUNK))
             piece = self._chunk[self._position : self._position + size]
             self._position += len(piece)
             size -= len(piece)
             yield piece
 
-    def _fill(self, size: int) -> bool:
+    def _fill(self, size: int) -> None:
         if not self._poll.poll(DEADLINE * 1000):
             raise too_slow(("cat-file",))
         self._chunk, self._position = os.read(self._descriptor, size), 0
-        return bool(self._chunk)
+        if not self._chunk:
+            message = "expected git cat-file to give every object, found its answer cut short"
+            raise Unavailable(message, hint="check the clone with: git fsck")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ci_plugin.errors import InputError
+from ci_plugin.errors import InputError, Unavailable
 from ci_plugin.git import GitTree, open_source_tree
 from ci_plugin.ports import SourceTree
 from ci_plugin.values.submodules import missing_submodules
@@ -270,6 +270,20 @@ def test_a_reader_may_stop_early_and_begin_again(tmp_path: Path) -> None:
     assert next(files)[1] == b"\0" * 3_000_000
     files.close()  # type: ignore[attr-defined]
     assert [len(data) for _, data in tree.read_each(tree.listing())] == [3_000_000] * 3
+
+
+@pytest.mark.parametrize("count", [1, 500])
+def test_a_repository_that_goes_away_while_it_is_read_is_told(tmp_path: Path, count: int) -> None:
+    repository = GitRepository(tmp_path)
+    for number in range(count):
+        repository.write(str(number), str(number))
+    repository.commit()
+    tree = open_tree(tmp_path)
+    entries = list(tree.listing())
+    (tmp_path / ".git").rename(tmp_path / "gone")
+    with pytest.raises(Unavailable, match="expected git cat-file to give every object, found its answer cut short") as raised:
+        tree.read(entries)
+    assert raised.value.hint == "check the clone with: git fsck"
 
 
 def test_a_missing_blob_is_named_when_its_turn_comes(tmp_path: Path) -> None:
