@@ -2,9 +2,10 @@
 
 Rules: ``add: /a/b`` with ``to: /c`` puts a file at ``/c``, and of a directory all that is in it below ``/c``, beside what is there. Globs
 choose below ``add``; one that takes a directory takes all below it. A taken directory comes with its metadata (also ``to`` itself, unless
-it is the root or globs were given); a directory above a taken file alone is made as any other that is missing. Links are taken as links;
-a hard link to a file that is taken too stays one, any other becomes the file it is. Permissions come whole, owners by their numbers unless
-they were named. What is neither file nor link nor directory is left out and told, and so are extended attributes (capabilities).
+it is the root or globs were given); a directory above a taken file alone is made as any other that is missing. Links are taken as links; of
+``add`` that is itself a link to a directory, the directory is taken. A hard link to a file that is taken too stays one, any other becomes
+the file it is. Permissions come whole, owners by their numbers unless they were named. What is neither file nor link nor directory is left
+out and told, and so are extended attributes (capabilities).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ci_plugin.values.digest import ImageId
 _ATTRIBUTE = "SCHILY.xattr."
 """What the name of a tar's extended attribute begins with."""
 _MOST_TOLD = 5
+_MOST_LINKS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,10 @@ class _Reading:
                 for member, data in members:
                     if not self._takes(member):
                         continue
-                    if member.islnk():
+                    if member.issym() and not self._relative(member.name) and (directory := self._directory_behind(member)):
+                        self._files = replace(self._files, add=directory)
+                        yield from self.run()
+                    elif member.islnk():
                         links.append(member)
                     else:
                         yield from self._take(member, data)
@@ -103,6 +108,20 @@ class _Reading:
             raise
         for member in links:
             yield self._link(member)
+
+    def _directory_behind(self, link: TarInfo) -> str | None:
+        """The directory that ``add`` leads to, None where it leads to a file or nowhere."""
+        path = self._files.add
+        for _ in range(_MOST_LINKS):
+            path = posixpath.normpath(posixpath.join(posixpath.dirname(path), link.linkname))
+            try:
+                with self._reader.engine.read_files(self._image, path) as members:
+                    link, _ = next(members)
+            except Gone:
+                return None
+            if not link.issym():
+                break
+        return path if link.isdir() else None
 
     def _takes(self, member: TarInfo) -> bool:
         path = self._relative(member.name)

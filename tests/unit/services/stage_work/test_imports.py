@@ -149,6 +149,23 @@ def test_devices_are_left_out_and_told() -> None:
     assert found.told == ["the import of /dev from image 'lib' leaves out /dev/null, /dev/pipe: no file, link or directory (werf.yaml:7)"]
 
 
+def link(name: str, target: str) -> tuple[TarInfo, bytes]:
+    return entry(name, kind=tarfile.SYMTYPE, link=target, mode=0o777)
+
+
+def test_a_link_to_a_directory_gives_what_is_in_the_directory() -> None:
+    archives = {"/srv/current": [link("current", "../var/now")], "/var/now": [link("now", "/a/b")], "/a/b": TREE}
+    found = Reading(Selection("/srv/current", "/c", ("lib",), ("**/*.txt",)), archives)
+    assert found.paths == ["/c/lib", "/c/lib/a.so", "/c/lib/a.link"]
+
+
+@pytest.mark.parametrize("target", ["tool-1", "nowhere", "tool"], ids=["a file", "nothing", "itself"])
+def test_any_other_link_is_taken_as_the_link_it_is(target: str) -> None:
+    archives = {"/bin/tool": [link("tool", target)], "/bin/tool-1": [entry("tool-1", b"x")]}
+    found = Reading(Selection("/bin/tool", "/bin/tool"), archives)
+    assert [(item.file.path, item.file.kind, item.file.target) for item in found.taken] == [("/bin/tool", "symlink", target)]
+
+
 def test_extended_attributes_are_not_taken_and_told() -> None:
     ping = entry("ping", b"x", mode=0o755)
     ping[0].pax_headers = {"SCHILY.xattr.security.capability": "bytes"}
