@@ -7,14 +7,17 @@ import pytest
 
 from ci_plugin.config.git_references import GitReference
 from ci_plugin.config.parts import GitRemote, SecretValue
-from ci_plugin.errors import AccessDenied, ConfigError, Location, StagepinError, Unavailable
+from ci_plugin.errors import AccessDenied, Bug, ConfigError, InputError, Location, StagepinError, Unavailable
 from ci_plugin.pins.drift import DriftState
 from ci_plugin.pins.git_pin import GitPin
 from ci_plugin.pins.origin import Origin
 from ci_plugin.services.drifting_git import find_git_drift
+from ci_plugin.services.pinning import Adopted, Asking, adopt_or_create
 from ci_plugin.services.resolving_git import resolve_git
 from tests.fakes.clock import FakeClock
 from tests.unit.conveyor.project import NOW, make_pins
+from tests.unit.services.memory_store import MemoryStore, MemoryWorkspace, SilentRegistry
+from tests.unit.services.test_pinning import ASKING, LOCAL
 
 URL, OTHER = "https://git.example.com/lib.git", "https://git.example.com/other.git"
 MAIN, TAG = "refs/heads/main", "refs/tags/v1"
@@ -115,3 +118,56 @@ class TestDrifting:
         remote = GitRemote(URL, branch="main", user="ann", password=SecretValue(env="A"))
         find_git_drift(replace(make_pins(), git=(pin(),)), [use(remote=remote)], remotes)
         assert remotes.asked == [(URL, frozenset({MAIN}), "ann")]
+
+
+class TestPinOnce:
+    def pin(
+        self, asking: Asking, workspace: MemoryWorkspace, remotes: Remotes | None, *uses: GitReference, store: MemoryStore | None = None
+    ) -> Adopted:
+        return adopt_or_create(
+            asking,
+            [],
+            images=["app"],
+            tool="stagepin/0",
+            workspace=workspace,
+            store=store,
+            registry=SilentRegistry(),
+            clock=FakeClock(),
+            git=uses,
+            remotes=remotes,
+        )
+
+    def test_a_rival_s_commit_is_adopted_and_not_our_own(self) -> None:
+        store = MemoryStore()
+        ours = Remotes({URL: {MAIN: ONE}})
+
+        def rival() -> None:
+            store.before_create = None
+            self.pin(ASKING, MemoryWorkspace(), Remotes({URL: {MAIN: TWO}}), use(), store=store)
+
+        store.before_create = rival
+        assert self.pin(ASKING, MemoryWorkspace(), ours, use(), store=store).pins.get_git(URL, MAIN).commit == TWO
+
+    def test_adopted_pins_ask_no_repository(self) -> None:
+        workspace = MemoryWorkspace()
+        made = self.pin(ASKING, workspace, Remotes({URL: {MAIN: ONE}}), use())
+        assert self.pin(ASKING, workspace, Remotes(), use()).document == made.document
+
+    def test_pins_that_lack_a_repository_are_refused_where_it_is_named(self) -> None:
+        workspace = MemoryWorkspace()
+        self.pin(ASKING, workspace, Remotes({URL: {MAIN: ONE}}), use())
+        with pytest.raises(
+            InputError, match=f"expected {OTHER} refs/heads/main among the 1 pins of pipeline:1001, found it missing"
+        ) as raised:
+            self.pin(ASKING, workspace, Remotes({OTHER: {MAIN: ONE}}), use(), use(OTHER, line=12))
+        assert raised.value.where == Location("werf.yaml", 12)
+
+    def test_at_a_desk_pins_that_lack_a_repository_are_made_anew(self) -> None:
+        workspace = MemoryWorkspace()
+        self.pin(LOCAL, workspace, Remotes({URL: {MAIN: ONE}}), use())
+        made = self.pin(LOCAL, workspace, Remotes({URL: {MAIN: TWO}, OTHER: {MAIN: ONE}}), use(), use(OTHER))
+        assert [pin.commit for pin in made.pins.git] == [TWO, ONE]
+
+    def test_repositories_that_nobody_can_ask_are_our_mistake(self) -> None:
+        with pytest.raises(Bug):
+            self.pin(ASKING, MemoryWorkspace(), None, use())
