@@ -78,6 +78,8 @@ def resolve_pins(
     uses: dict[Reference, list[ConfigReference]] = {}
     for use in references:
         uses.setdefault(use.reference, []).append(use)
+    if not uses:
+        return ()
     seen: _Seen = {}
     found = _resolve(uses, registry, clock, seen)
     waited = 0.0
