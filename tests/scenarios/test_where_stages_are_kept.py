@@ -242,6 +242,12 @@ class TestTag:
         job.must("build", "--tag", "release")
         assert tags_of(project)["release"] == job.digest("app")
 
+    def test_where_no_variable_names_the_ref_it_is_the_branch_that_is_checked_out(self, project: Project) -> None:
+        job = pinned(project)
+        GitRepository(job.directory).git("checkout", "--quiet", "-b", "topic/(a)+b.")
+        job.must("build", "--tag", "{image}-{ref}")
+        assert job.record["images"]["app"]["tags"][1:] == ["app-topic-a-b"]
+
     def test_of_named_images_only_those_get_one_and_not_what_they_are_built_on(self, project: Project) -> None:
         job = pinned(project)
         job.must("build", "app", "--tag", "release")
