@@ -115,7 +115,7 @@ class TestRefs:
 
 
 class TestFiles:
-    @pytest.mark.parametrize("transport", ["path", "file", "http", "old", "dumb"])
+    @pytest.mark.parametrize("transport", ["path", "file", "ssh", "http", "old", "dumb"])
     @pytest.mark.parametrize("revision", ["HEAD", "v1", "HEAD~2"])
     def test_a_commit_s_files_come_over_every_transport(
         self, workspace: Workspace, server: GitServer, library: GitRepository, transport: str, revision: str
@@ -124,7 +124,12 @@ class TestFiles:
             library.git("update-server-info")
         server.is_old, server.is_dumb = transport == "old", transport == "dumb"
         path = "library/.git" if server.is_dumb else "library"
-        urls = {"path": str(library.directory), "file": f"file://{library.directory}"}
+        urls = {"path": str(library.directory), "file": f"file://{library.directory}", "ssh": f"git@host:{library.directory}"}
+        # What ssh does, on this machine: run the last argument.
+        ssh = workspace.directory / "ssh"
+        ssh.write_text('#!/bin/sh\nfor last; do :; done\nexec sh -c "$last"\n')
+        ssh.chmod(0o755)
+        workspace.environ |= {"GIT_SSH": str(ssh), "GIT_SSH_VARIANT": "ssh"}
         tree = workspace.tree(urls.get(transport, server.address(path)), commit_of(library, revision))
         number = {"HEAD": 3, "v1": 2, "HEAD~2": 1}[revision]
         texts = ["one", "two", "three"][:number]
