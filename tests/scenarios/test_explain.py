@@ -141,3 +141,29 @@ def test_without_a_record_to_compare_with_the_workspaces_own_is_looked_at(projec
     assert f"changed since the build record of local: install; {says}" in job.must("explain", "app", "--repo", ":local").err
     (job.workspace / "build.json").write_bytes(b"{}")
     assert "not compared with the build record in the workspace: " in job.must("explain", "app", "--repo", ":local").err
+
+
+def test_a_stage_that_did_not_change_is_told_alone(project: Project) -> None:
+    record(project, PLAIN.format(command="all"))
+    project.commit(config=PLAIN.format(command="more"))
+    job = project.pipeline("1001").job()
+    job.must("pin")
+    argv = ["explain", "app", "--against", "pipeline:1000", "--stage"]
+    assert job.must(*argv, "from").out == "app: stage from has the recorded signature\n"
+    assert job.must(*argv, "install").out == 'stage "install" of "app" changed because commands changed (now 1 item)\n'
+
+
+def test_a_platform_the_record_does_not_have_is_new_and_an_image_it_does_not_have_an_error(project: Project) -> None:
+    children = {name: project.registry.put_image(BASE, None, seed=name, platform=name) for name in ("linux/amd64", "linux/arm64")}
+    project.registry.put_index(BASE, "latest", children)
+    config = "image: app\nfrom: BASE\ndocker:\n  USER: a\n"
+    record(project, config)
+    both = project.pipeline("1001").job()
+    argv = ["--platform", "linux/amd64,linux/arm64"]
+    both.must("pin", *argv)
+    assert both.must("explain", "app", *argv, "--against", "pipeline:1000").out == '"app" for linux/arm64 is new\n'
+    ran = both.run("explain", "app", "--platform", "linux/arm64", "--against", "pipeline:1000")
+    assert ran.code == 2
+    assert "expected 'app' for linux/arm64 in stages storage " in ran.err
+    assert ", found linux/amd64\n" in ran.err
+    assert "next: compare with the record of a build that had this image" in ran.err

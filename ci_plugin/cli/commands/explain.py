@@ -21,6 +21,7 @@ from ci_plugin.reports.tables import format_table, shorten_hashes
 from ci_plugin.services.drifting import ReadOnly
 from ci_plugin.services.explaining import Comparison
 from ci_plugin.services.fetching import FoundRecord, get_record
+from ci_plugin.values.platform import Platform
 
 _SCOPES = ("pipeline:", "commit:", "scope:")
 
@@ -53,7 +54,10 @@ def command(session: Session, scope: ScopeOptions, project: ProjectOptions, imag
         return 0
     found = _find_scope(session, run, against) if against.startswith(_SCOPES) else _read_file(run, against)
     sentences = list(_compare(run, plan, planned, pins, found, stage))
-    run.console.result("\n".join(sentences) or f"{image}: every stage signature is the recorded one")
+    unchanged = (
+        f"{image}: every stage signature is the recorded one" if stage is None else f"{image}: stage {stage} has the recorded signature"
+    )
+    run.console.result("\n".join(sentences) or unchanged)
     return 0
 
 
@@ -87,19 +91,27 @@ def _compare(
     run: ProjectSession, plan: Plan, planned: Sequence[PlannedImage], pins: PinSet, found: FoundRecord, stage: str | None
 ) -> Iterator[str]:
     comparison = Comparison(plan, found.record, pins, run.clock.now())
+    recorded = {one.platform: comparison.find(one) for one in planned}
+    if not any(recorded.values()):
+        raise _not_recorded(planned[0].name, list(recorded), found)
     for one in planned:
-        recorded = comparison.find(one)
-        if recorded is None:
-            image = found.record.images.get(one.name)
-            has = ", ".join(map(str, image.platforms)) if image else ", ".join(found.record.images) or "no image"
-            raise InputError(
-                f"expected {one.name!r} for {one.platform} in {found.where}, found {has}",
-                hint="compare with the record of a build that had this image",
-            )
-        for change in comparison.explain(one, recorded):
+        before = recorded[one.platform]
+        if before is None:
+            yield f'"{one.name}" for {one.platform} is new'
+            continue
+        for change in comparison.explain(one, before):
             if stage in (None, change.stage):
                 # Twelve digits tell digests apart, and keep a sentence one.
                 yield change.sentence if run.options.verbosity > 0 else shorten_hashes(change.sentence)
+
+
+def _not_recorded(name: str, platforms: Sequence[Platform], found: FoundRecord) -> InputError:
+    image = found.record.images.get(name)
+    has = ", ".join(map(str, image.platforms)) if image else ", ".join(found.record.images) or "no image"
+    return InputError(
+        f"expected {name!r} for {', '.join(map(str, platforms))} in {found.where}, found {has}",
+        hint="compare with the record of a build that had this image",
+    )
 
 
 def _read_file(run: ProjectSession, against: str) -> FoundRecord:
