@@ -131,7 +131,9 @@ class EngineConnection:
         try:
             self._probe()
             client = _client_type()(self.address, version=self._api_version, timeout=_FIRST_ANSWER_SECONDS, tls=self._tls() or False)
-            found = client.ping() and client.api_version
+            if not client.ping():
+                raise ValueError("an answer that is no engine's")  # noqa: TRY301 - told below, as every other answer
+            found = client.api_version
         except InvalidVersion as error:
             raise self._too_old(shorten(str(error))) from error
         except (DockerException, RequestException, OSError, ValueError) as error:
@@ -178,7 +180,11 @@ def _buffered(reader: BufferedReader) -> bytes:
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost cause's text: docker-py wraps "permission denied" four times."""
+    """What the engine said, else the innermost cause's text: docker-py wraps "permission denied" four times."""
+    from docker.errors import APIError
+
+    if isinstance(error, APIError) and error.explanation:
+        return str(error.explanation)
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__ or error
     return str(error) or type(error).__name__

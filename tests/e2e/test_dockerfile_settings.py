@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from ci_plugin.demo.rig import Rig
+from tests.e2e.test_buildkit import is_over
 from tests.fakes.git_repository import GitRepository
 from tests.functional.test_real_builds import SETTINGS, RealProject
+from tests.scenarios.pipeline import PLAIN
 
 TOKEN = "hunter2-of-the-build"
 TEXT = "FROM BASE\nRUN --mount=type=secret,id=token,required=true cat /run/secrets/token; wc -c < /run/secrets/token > /length\n"
@@ -84,3 +90,30 @@ def test_hosts_and_facts_of_another_image_reach_the_build(project: RealProject) 
     ran = project.must("-v", "build", "--repo", project.stages)
     assert f"| lib is {project.stages}" in ran.err
     assert "192.0.2.7\tthere" in ran.err.replace(" ", "\t")
+
+
+def _logged(project: RealProject) -> str:
+    with suppress(FileNotFoundError):  # a file that is being replaced
+        return _everything_written(project)
+    return ""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_build_that_is_interrupted_ends_in_the_engine(project: RealProject, sent: signal.Signals) -> None:
+    step = f"echo it runs; sleep {4000 + sent}"
+    project.write("Dockerfile", f"FROM BASE\nRUN {step}\n")
+    project.repository.commit()
+    command = [sys.executable, "-m", "ci_plugin", "build", "--repo", project.stages]
+    environ = {**PLAIN, "DOCKER_HOST": project.rig.docker_host}
+    with subprocess.Popen(
+        command, cwd=project.repository.directory, env=environ, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as build:
+        while "\nit runs" not in _logged(project):
+            with suppress(subprocess.TimeoutExpired):
+                build.wait(0.1)
+                pytest.fail(f"the build ended by itself: {build.stderr.read() if build.stderr else ''}")
+        build.send_signal(sent)
+        _, printed = build.communicate(timeout=30)
+    assert build.returncode == 130, printed
+    assert printed.splitlines()[-1] == "interrupted: run the same command again, it goes on from what is stored"
+    assert is_over(str(4000 + sent))
