@@ -18,14 +18,14 @@ def find_uncommitted(tree: SourceTree, directory: Path, asked: Collection[str]) 
 
     Templates count together: one that is not committed is found by nobody who reads the commit. ``.stagepin/`` never counts.
     """
-    committed = {entry.path: entry for entry in tree.listing()}
+    find = tree.listing().find
     wanted = {*_inside(asked)}
-    wanted |= {*_inside(_targets(tree, [committed[path] for path in wanted & committed.keys() if committed[path].mode == _LINK]))}
-    changed = {*tree.uncommitted([path for path in wanted if path in committed])}
-    new = {path for path in wanted - committed.keys() if (directory / path).is_file()}
+    wanted |= {*_inside(_targets(tree, [entry for path in wanted if (entry := find(path)) and entry.mode == _LINK]))}
+    changed = {*tree.uncommitted([path for path in wanted if find(path)])}
+    new = {path for path in wanted if not find(path) and (directory / path).is_file()}
     for templates in _TEMPLATES:
         if any(path.startswith(f"{templates}/") for path in wanted):
-            new |= {path for path in _templates(directory, templates) if path not in committed}
+            new |= {path for path in _templates(directory, templates) if not find(path)}
     return tuple(sorted(path for path in changed | new if not path.startswith(".stagepin/")))
 
 
