@@ -239,6 +239,13 @@ class TestPlan:
         index, platforms = self.states(job)
         assert (index["state"], platforms) == ("missing", {AMD64: "cached", ARM64: "missing"})
 
+    def test_an_index_that_lists_a_platform_which_is_gone_is_not_cached(self, project: Project) -> None:
+        put_base(project.registry)
+        job = build(project)
+        project.registry.delete(STAGES, Digest(app(job)["platforms"][ARM64]["digest"]))
+        index, platforms = self.states(job)
+        assert (index["state"], platforms) == ("missing", {AMD64: "cached", ARM64: "missing"})
+
     def test_people_see_a_row_for_the_index(self, project: Project) -> None:
         put_base(project.registry)
         job = build(project)

@@ -162,6 +162,18 @@ def test_a_plan_for_one_of_several_platforms_is_a_part_of_the_whole(image: Stape
     assert make_plan(configuration(image), ALPINE, MemoryProject(), platforms=BOTH).is_complete
 
 
+def test_a_plan_for_one_configured_platform_is_a_part_where_no_pin_says_so_either() -> None:
+    image = StapelImage("app", ScratchBase(AT), AT, platforms=BOTH)
+    plan = make_plan(configuration(image), make_pins(), MemoryProject(), platforms=[ARM64])
+    assert (plan.is_complete, plan.platforms_left_out) == (False, (DEFAULT_PLATFORM,))
+    assert make_plan(configuration(image), make_pins(), MemoryProject()).is_complete
+
+
+def test_a_platform_instead_of_the_configured_ones_leaves_nothing_out() -> None:
+    image = StapelImage("app", ScratchBase(AT), AT, platforms=BOTH)
+    assert make_plan(configuration(image), make_pins(), MemoryProject(), platforms=[parse_platform("linux/s390x")]).is_complete
+
+
 def test_a_base_that_two_images_use_on_a_platform_each_leaves_nothing_out() -> None:
     images = configuration(alpine(), alpine("arm", platforms=(ARM64,)))
     assert make_plan(images, ALPINE, MemoryProject()).is_complete
