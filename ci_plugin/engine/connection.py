@@ -75,7 +75,7 @@ class EngineConnection:
         """A connection that speaks another protocol after ``POST path``, and what came on it already; closed in the end.
 
         Over docker-py's own transport, so that TLS is the same as for everything else. A header may stand there several times.
-        Raises as every request does; what is wrong with the answer comes as docker-py's APIError.
+        Raises InputError where that is refused, else as every request does.
         """
         from requests import Request
         from urllib3 import HTTPHeaderDict
@@ -88,6 +88,10 @@ class EngineConnection:
         prepared.headers = several
         response = api.send(prepared, stream=True, timeout=_FIRST_ANSWER_SECONDS)
         try:
+            if HTTPStatus.BAD_REQUEST <= response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
+                message = f"expected the engine at {self.address} to take POST {path}, found status {response.status_code}"
+                hint = "BuildKit needs it; what stands before the engine (a proxy of its socket) must let it through"
+                raise InputError(message, hint=hint)
             api._raise_for_status(response)
             if response.status_code != HTTPStatus.SWITCHING_PROTOCOLS:
                 raise ConnectionError(f"expected the engine to change to {protocol}, found status {response.status_code}")

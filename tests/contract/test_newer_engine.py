@@ -30,6 +30,7 @@ class NewerEngine(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.ping = "ping.txt"
+        self.has_sessions = True
         self.asked: list[str] = []
         self.session_headers: list[tuple[str, str]] = []
         self.heard: dict[str, object] = {}
@@ -69,8 +70,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(self.server.ping)
             case "networks":
                 self._send("networks.json")
-            case "session":
+            case "session" if self.server.has_sessions:
                 self._serve_session()
+            case "session":
+                self._send("too-old.json", 403)
             case "build":
                 assert self.server.session_asked.wait(20)
                 self._send("build.jsonl")
@@ -182,3 +185,11 @@ def test_what_answers_a_ping_in_other_words_is_no_engine() -> None:
         server.ping = "networks.json"
         with pytest.raises(InputError, match=r"^no Docker engine reachable at tcp://.*found an answer that is no engine's$"):
             engine.native_platform()
+
+
+def test_a_proxy_that_lets_no_session_through_is_the_callers_to_mend() -> None:
+    with newer_engine() as server, closing(DockerEngine(server.address, credentials=no_credentials, environ={})) as engine:
+        server.has_sessions = False
+        with pytest.raises(InputError, match=r"^expected the engine at tcp://.* to take POST /session, found status 403$") as caught:
+            _build(engine, [])
+    assert "a proxy of its socket" in caught.value.hint
