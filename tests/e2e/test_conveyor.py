@@ -56,7 +56,7 @@ shell:
   install:
   - test "$(cat /run/secrets/token)" = hidden-value-of-the-test
   - test ! -e /scratch/here && test -e /cache/kept && test -u /opt/tools/bin/tool && test "$(stat -c %h /opt/tools/bin/same)" = 2
-  - cat /app/deps > /installed
+  - cat /app/deps > /installed && touch /app/tracked
 docker:
   ENV: {MODE: production}
   HEALTHCHECK: "--interval=30s --retries=5 CMD test -e /installed"
@@ -83,7 +83,7 @@ imageSpec:
 @pytest.fixture
 def project(rig: Rig, tmp_path: Path) -> RealProject:
     real = RealProject(rig, "conveyor", GitRepository(tmp_path / "project"))
-    for path, text in {".stagepin.yaml": SETTINGS, "src/deps": "1", "src/page": "1"}.items():
+    for path, text in {".stagepin.yaml": SETTINGS, "src/deps": "1", "src/page": "1", "src/tracked": "1"}.items():
         real.write(path, text)
     real.move_base("1")
     commit(real, version=1)
@@ -108,6 +108,11 @@ def build(project: RealProject, pipeline: str) -> Any:
     options = ("--repo", project.stages)
     ran = project.must("build", "--pin", *options, pipeline=pipeline, TOKEN="hidden-value-of-the-test")
     assert "hidden-value" not in ran.text
+    written = [path for path in (project.repository.directory / ".stagepin").rglob("*") if path.is_file()]
+    assert any("install" in path.name for path in written)
+    assert not [path for path in written if b"hidden-value" in path.read_bytes()]
+    warned = "stage 'install' of image 'app' writes 1 file from git that it does not depend on: /app/tracked; " in ran.err
+    assert warned == (pipeline == "1")
     project.must("verify", *options, pipeline=pipeline)
     return {name: image["platforms"]["linux/amd64"] for name, image in project.record["images"].items()}
 
