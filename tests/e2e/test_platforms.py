@@ -251,3 +251,17 @@ def test_a_dockerfile_that_runs_on_a_foreign_platform_ends_with_what_is_missing(
     assert ran.code == 1
     assert "error: stage 'dockerfile' of image 'project': " in ran.err
     assert "this engine runs linux/amd64, and programs for linux/arm64 only where emulation of it is registered on its machine" in ran.err
+
+
+@pytest.mark.usefixtures("bases")
+def test_in_the_engines_own_store_every_platform_is_an_image(project: RealProject, engine: docker.APIClient) -> None:
+    project.must("build", "--pin", "--repo", ":local", pipeline="local")
+    for image in project.record["images"].values():
+        assert (image["reference"], image["digest"]) == (None, None)
+        assert image["tags"] == [record["signature"] for record in image["platforms"].values()]
+        for platform, record in image["platforms"].items():
+            api: Any = engine  # the stubs leave this method untyped
+            found = api.inspect_image(record["imageId"])
+            assert f"{found['Os']}/{found['Architecture']}" == platform
+            assert any(name.endswith(f":{record['signature']}") for name in found["RepoTags"])
+    assert "stage" not in project.must("build", "--repo", ":local", pipeline="local").err.replace("stagepin", "")
