@@ -244,7 +244,7 @@ class TestTag:
 
     def test_where_no_variable_names_the_ref_it_is_the_branch_that_is_checked_out(self, project: Project) -> None:
         job = pinned(project)
-        GitRepository(job.directory).git("checkout", "--quiet", "-b", "topic/(a)+b.")
+        GitRepository(job.directory).git("checkout", "--quiet", "-b", "topic/(a)+b")
         job.must("build", "--tag", "{image}-{ref}")
         assert job.record["images"]["app"]["tags"][1:] == ["app-topic-a-b"]
 
