@@ -130,6 +130,8 @@ class CachedStagesStorage:
         try:
             labels = trusted_labels(stage, signature)
             with self._copying:
+                if (taken := self._storage.find(signature)) is not None:
+                    return taken  # by another image of this build, meanwhile
                 if self.repository is not None:
                     for name, before in _find_ancestors(labels, cache):
                         self._put(name, cache, before)

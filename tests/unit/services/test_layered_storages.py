@@ -138,6 +138,20 @@ class TestCached:
             assert broken.asked == 1
             assert self.told == [f"the cache repository {CACHE} is not asked any more in this run: expected to be let in (log in)"]
 
+    def test_what_another_image_of_the_build_took_meanwhile_is_not_copied_again(self) -> None:
+        case = self
+
+        class Meanwhile(MemoryStagesStorage):
+            def find(self, signature: str) -> StoredStage | None:
+                if not case.own.has(signature):
+                    name(case.own, case.engine)
+                return super().find(signature)
+
+        cache = Meanwhile(self.engine, CACHE)
+        name(cache, self.engine)
+        assert self.over(cache).find(SIGNATURE) == self.own.find(SIGNATURE)
+        assert (cache.brought, self.told) == ([], [])
+
     def test_a_stage_whose_layers_the_cache_lost_is_not_taken(self) -> None:
         name(self.cache, self.engine)
         self.cache.lose(SIGNATURE)
