@@ -46,16 +46,20 @@ IMPATIENT = Patience()
 
 @dataclass(frozen=True, slots=True)
 class _Lack:
-    """An index without a platform that is needed; it may be receiving it."""
+    """An image without platforms that are needed, named at the first use that needs one; an index may be receiving them."""
 
     use: ConfigReference
-    wanted: Platform
+    wanted: Sequence[Platform]
     known: Sequence[Platform]
+
+    @property
+    def missing(self) -> str:
+        return ", ".join(map(str, self.wanted))
 
     def error(self, waited: float = 0.0) -> InputError:
         after = f" ({waited:g} s later still)" if waited else ""
         return InputError(
-            f"expected {self.use.reference} for {self.wanted}, "
+            f"expected {self.use.reference} for {self.missing}, "
             f"found it for {', '.join(sorted(map(str, self.known))) or 'no platform'}{after}",
             hint="choose another base or platform (`--platform`)",
             where=self.use.location,
@@ -88,7 +92,7 @@ def resolve_pins(
         if not lacking:
             break
         if not waited:
-            names = ", ".join(f"{lack.use.reference} has no {lack.wanted} yet" for lack in lacking)
+            names = ", ".join(f"{lack.use.reference} has no {lack.missing} yet" for lack in lacking)
             patience.tell(f"{names}: asking again for up to {patience.seconds:g} s")
         clock.sleep(pause)
         waited += pause
@@ -167,7 +171,13 @@ def _platforms(uses: Sequence[ConfigReference], descriptor: Descriptor, registry
     if descriptor.digest not in seen:
         seen[descriptor.digest] = _known_platforms(uses[0], descriptor, registry)
     known = seen[descriptor.digest]
-    return {platform: _find(platform, known, use, is_index=descriptor.is_index) for platform, use in needed.items()}
+    found = {platform: _find(platform, known) for platform in needed}
+    missing = [platform for platform, digest in found.items() if digest is None]
+    if missing:
+        lack = _Lack(needed[missing[0]], missing, tuple(known))
+        # An image of one platform gets no other by waiting.
+        raise _Lacking(lack) if descriptor.is_index else lack.error()
+    return {platform: digest for platform, digest in found.items() if digest}
 
 
 def _known_platforms(use: ConfigReference, descriptor: Descriptor, registry: Registry) -> Mapping[Platform, Digest]:
@@ -182,13 +192,8 @@ def _known_platforms(use: ConfigReference, descriptor: Descriptor, registry: Reg
         raise InputError(message, hint="choose another base", where=use.location) from None
 
 
-def _find(wanted: Platform, known: Mapping[Platform, Digest], use: ConfigReference, *, is_index: bool) -> Digest:
-    for platform, digest in known.items():
-        if platform.serves(wanted):
-            return digest
-    lack = _Lack(use, wanted, tuple(known))
-    # An image of one platform gets no other by waiting.
-    raise _Lacking(lack) if is_index else lack.error()
+def _find(wanted: Platform, known: Mapping[Platform, Digest]) -> Digest | None:
+    return next((digest for platform, digest in known.items() if platform.serves(wanted)), None)
 
 
 def _manifest(use: ConfigReference, descriptor: Descriptor, registry: Registry) -> Manifest:

@@ -125,6 +125,12 @@ class TestIndexes:
         assert error.message == f"expected {reference(registry)} for linux/arm64, found it for linux/amd64, linux/s390x"
         assert (error.hint, error.where) == ("choose another base or platform (`--platform`)", WHERE)
 
+    def test_all_platforms_it_lacks_are_named_at_once(self, registry: FakeRegistry) -> None:
+        self.index(registry, "linux/amd64")
+        wanted = [parse_platform(name) for name in ("linux/amd64", "linux/arm64", "linux/s390x")]
+        error = error_of(*(use(reference(registry), platform=platform) for platform in wanted))
+        assert error.message == f"expected {reference(registry)} for linux/arm64, linux/s390x, found it for linux/amd64"
+
     def test_an_index_that_vanished_since_it_was_resolved_may_be_tried_again(self, registry: FakeRegistry) -> None:
         self.index(registry, "linux/amd64")
         digest = Digest(registry.tags["base/alpine", "latest"])
