@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import select
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from typing import IO
 
 from ci_plugin.errors import Unavailable
@@ -47,7 +48,7 @@ def _parse_entry(record: str) -> TreeEntry:
     return TreeEntry(path, mode, blob)
 
 
-def read_blobs(git: Git, blobs: Iterable[str]) -> Iterator[tuple[str, bytes | None]]:
+def read_blobs(git: Git, blobs: Iterable[str]) -> Generator[tuple[str, bytes | None], None, None]:
     """Each of these objects in their order with its bytes, None where the repository lacks it; one process for all of them.
 
     Raises Unavailable where git says nothing for longer than its deadline, or ends before its answer does.
@@ -114,9 +115,11 @@ class _Answers:
 
     def data(self, size: int) -> bytes:
         """The next ``size`` bytes; the line break after them is taken too."""
-        found = [*self._take(size)]
+        whole = BytesIO()  # gives its bytes without a copy of them
+        for piece in self._take(size):
+            whole.write(piece)
         _ = [*self._take(1)]
-        return found[0] if len(found) == 1 else b"".join(found)
+        return whole.getvalue()
 
     def _take(self, size: int) -> Iterator[bytes]:
         while size > 0:

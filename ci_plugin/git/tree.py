@@ -14,6 +14,7 @@ import posixpath
 import re
 import stat
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -121,14 +122,18 @@ class CommitTree:
         """
         for git, run in groupby(entries, self._repository_of):
             group = list(run)
-            for entry, (_, data) in zip(group, read_blobs(git, [entry.blob for entry in group]), strict=True):
-                if data is None:
-                    raise InputError(
-                        f"expected {entry.path!r} in the git repository, found its blob {entry.blob} missing",
-                        hint=self._hint,
-                        where=Location(entry.path),
-                    )
-                yield entry, data
+            with closing(read_blobs(git, [entry.blob for entry in group])) as blobs:
+                for entry in group:
+                    _, data = next(blobs)
+                    if data is None:
+                        raise self._missing(entry)
+                    yield entry, data
+                    # Not kept while the next one is read.
+                    del data
+
+    def _missing(self, entry: TreeEntry) -> InputError:
+        message = f"expected {entry.path!r} in the git repository, found its blob {entry.blob} missing"
+        return InputError(message, hint=self._hint, where=Location(entry.path))
 
     def uncommitted(self, paths: Collection[str]) -> Sequence[str]:  # noqa: ARG002 - the port's
         """Nothing: there is a commit alone."""
