@@ -13,7 +13,7 @@ from ci_plugin.ports import NO_SETTINGS, MountedDirectory
 from ci_plugin.services.stage_work.mounts import Surroundings
 
 WHERE = Location("werf.yaml", 4)
-HERE = Surroundings("app", Path("/builds/app"), Path("/home/ann"), secrets=lambda secrets: {one.id: b"*" for one in secrets})
+HERE = Surroundings("app", Path("/builds/app"), Path("/homes/ann"), secrets=lambda secrets: {one.id: b"*" for one in secrets})
 
 
 def mounted(mount: Mount, surroundings: Surroundings = HERE) -> MountedDirectory:
@@ -43,8 +43,8 @@ def test_build_dir_is_one_volume_for_a_project_and_a_path() -> None:
     ("path", "found"),
     [
         ("/srv/cache", "/srv/cache"),
-        ("~/.m2", "/home/ann/.m2"),
-        ("~", "/home/ann"),
+        ("~/.m2", "/homes/ann/.m2"),
+        ("~", "/homes/ann"),
         ("cache/./pip", "/builds/app/cache/pip"),
         ("../shared", "/builds/shared"),
         ("~other", "/builds/app/~other"),
