@@ -95,7 +95,11 @@ class DirectoryFiles:
 
     def source(self, key: str) -> SourceTree:
         """The repository of that key, as ``remote`` gave it, or ``OWN``: where the bytes of mapped files are read."""
-        return self._tree if key == OWN else self._others[key]
+        if key == OWN:
+            return self._tree
+        if key not in self._others:
+            raise Bug(f"expected a repository that a plan named, found {key}")
+        return self._others[key]
 
     def _read(self, place: Path) -> Iterator[ContextFile]:
         path = place.relative_to(self._directory).as_posix()

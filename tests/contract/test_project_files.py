@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import gzip
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ci_plugin.config.parts import GitRemote
 from ci_plugin.engine.archives import diff_id_of
-from ci_plugin.errors import InputError
+from ci_plugin.errors import Bug, InputError, Location
 from ci_plugin.git import open_source_tree
+from ci_plugin.pins.git_pin import GitPin
 from ci_plugin.ports import SourceTree
 from ci_plugin.project_files import DirectoryFiles
 from ci_plugin.values.digest import Digest
+from ci_plugin.values.image_listing import OWN
 from ci_plugin.values.tree import ContextFile
 from tests.fakes.git_repository import ENVIRONMENT, GitRepository
 from tests.fakes.registry import make_image
 from tests.fakes.source_tree import FakeSourceTree
+from tests.unit.conveyor.project import NOW, make_pins
 
 COMMITTED = {"Dockerfile": b"FROM scratch\n", "src/main.py": b"print()\n"}
 
@@ -139,3 +144,39 @@ class TestArchives:
         (tmp_path / "made.tar").write_bytes(b"made")
         (tmp_path / "latest.tar").symlink_to("made.tar")
         assert files.archive_diff_id("latest.tar") == Digest.of(b"made")
+
+
+class TestOtherRepositories:
+    URL = "https://git.example.com/lib.git"
+    HERE = Location("werf.yaml", 7)
+
+    class Repositories:
+        """Implements ``project_files.Repositories``; what was asked for is kept."""
+
+        def __init__(self) -> None:
+            self.asked: list[tuple[str, str, str]] = []
+
+        def tree(self, remote: GitRemote, ref: str, commit: str, where: Location) -> SourceTree:
+            self.asked.append((remote.url, ref, commit))
+            return FakeSourceTree({"code": commit.encode()})
+
+    def test_a_repository_is_listed_at_its_pinned_commit_and_fetched_once(self, tmp_path: Path) -> None:
+        pins = replace(make_pins(), git=(GitPin(self.URL, "refs/heads/main", "1" * 40, NOW, ()),))
+        repositories, own = self.Repositories(), FakeSourceTree(COMMITTED)
+        files = DirectoryFiles(own, tmp_path, diff_id_of, lambda: repositories)
+        remote = GitRemote("https://user:word@git.example.com/lib.git", branch="main")
+        found = [files.remote(remote, pins, self.HERE) for _ in range(2)]
+        assert [item.key for item in found] == [f"{self.URL}@{'1' * 40}"] * 2
+        assert repositories.asked == [(remote.url, "refs/heads/main", "1" * 40)]
+        assert files.source(found[0].key).find_file("code") == b"1" * 40
+        assert files.source(OWN) is own
+
+    def test_one_that_was_not_pinned_is_refused_where_it_is_named(self, tmp_path: Path) -> None:
+        files = DirectoryFiles(FakeSourceTree({}), tmp_path, diff_id_of, self.Repositories)
+        with pytest.raises(InputError, match=f"expected {self.URL} refs/heads/master among the 0 pins of ") as raised:
+            files.remote(GitRemote(self.URL), make_pins(), self.HERE)
+        assert raised.value.where == self.HERE
+
+    def test_one_that_no_plan_named_is_our_mistake(self, tmp_path: Path) -> None:
+        with pytest.raises(Bug):
+            DirectoryFiles(FakeSourceTree({}), tmp_path, diff_id_of, self.Repositories).source("elsewhere")
