@@ -42,6 +42,7 @@ def pin_once(session: ProjectSession, request: PinRequest = PLAIN_REQUEST) -> Ad
     """Adopt the scope's pins or make them, and say which, where they are kept and what that place promises."""
     configuration, settings = session.configuration, session.settings
     references = list_references(configuration, session.source, lambda image: choose_platforms(image, session.platforms))
+    git = list_git_references(configuration)
     keep = _keep(session, request)
     check_registries(session, ((use.reference, use.location) for use in references), keep)
     policy = PinPolicy(
@@ -63,8 +64,8 @@ def pin_once(session: ProjectSession, request: PinRequest = PLAIN_REQUEST) -> Ad
         registry=session.registry,
         clock=session.clock,
         policy=policy,
-        git=list_git_references(configuration),
-        remotes=session.repositories,
+        git=git,
+        remotes=session.repositories if git else None,
     )
     _tell(session, adopted, locked=request.locked)
     _tell_keep(session, adopted, keep)

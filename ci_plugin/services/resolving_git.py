@@ -7,7 +7,6 @@ of every source there is, and a configuration that names another one is seen to 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Protocol
 
 from ci_plugin.config.git_references import DEFAULT_BRANCH, GitReference
@@ -91,6 +90,8 @@ def _commit(use: GitReference, answer: Mapping[str, str] | StagepinError, remote
 
 
 def _absent(use: GitReference, remotes: GitRemotes) -> ConfigError:
+    from difflib import get_close_matches  # here: most pin jobs find what they look for
+
     kind, _, name = use.ref.removeprefix("refs/").partition("/")
     word = {"heads": "branch", "tags": "tag"}[kind]
     others = [ref.removeprefix(f"refs/{kind}/") for ref in remotes.list_refs(use.remote) if ref.startswith(f"refs/{kind}/")]
