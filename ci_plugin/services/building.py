@@ -159,7 +159,8 @@ class _Line:
             return ""
         actual = parent
         identity = parent_identity(actual.stored, actual.labels, lambda: self._maker.config_of(actual))
-        return reuse_key(self._planned.platform, stage, identity, making.taken.content)
+        line = self._planned.stages[: self._planned.stages.index(stage) + 1]
+        return reuse_key(self._planned.platform, line, identity, making.taken.content)
 
     def _reuse(self, making: Making) -> Parent | None:
         """The stage that was made of the same before, under this stage's labels; nothing runs."""

@@ -8,7 +8,7 @@ as what it is: its layers, and its config as the engine has it, or its own reuse
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from ci_plugin.conveyor.signature import SIGNATURE_VERSION
 from ci_plugin.conveyor.stage import SOURCE, PutDependencies, Stage
@@ -28,13 +28,18 @@ def has_reuse_key(stage: Stage, parent: StageLabels | None) -> bool:
     return isinstance(stage.work, PutDependencies) or (parent is not None and bool(parent.reuse))
 
 
-def reuse_key(platform: Platform, stage: Stage, parent: Value, taken: Value) -> str:
-    """64 hex characters."""
-    inputs = tuple((item.label, item.value) for item in stage.inputs if not item.label.startswith(_OF_SOURCES))
+def reuse_key(platform: Platform, line: Sequence[Stage], parent: Value, taken: Value) -> str:
+    """64 hex characters; ``line`` is the stage of the key, last, after all before it in its image.
+
+    Their inputs count as well: a cache version or a mount of ``from`` moves all that follows, though no layer shows it.
+    """
+    inputs = tuple(
+        (stage.name, tuple((item.label, item.value) for item in stage.inputs if not item.label.startswith(_OF_SOURCES))) for stage in line
+    )
     return fields_hash(
         (
             ("version", SIGNATURE_VERSION),
-            ("reuse", stage.name),
+            ("reuse", line[-1].name),
             ("platform", str(platform)),
             ("inputs", inputs),
             ("taken", taken),

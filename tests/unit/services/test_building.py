@@ -173,6 +173,18 @@ class TestReuse:
         assert site.reused == [("app", "dependenciesBeforeInstall")]
         assert ("app", "install") in site.built
 
+    @pytest.mark.parametrize(
+        "said",
+        ["fromCacheVersion: 2", "cacheVersion: 2", "mount:\n- {from: tmp_dir, to: /cache}"],
+    )
+    def test_what_is_to_run_everything_again_does_though_no_layer_shows_it(self, site: Site, said: str) -> None:
+        config = FACTS.format(version=1, fact="ImageRepo")
+        site.build(config)
+        site.built.clear()
+        site.build(config.replace("image: app\n", f"image: app\n{said}\n"))
+        assert site.reused == []
+        assert {("app", "install"), ("web", "install")} <= set(site.built)
+
     def test_a_reused_stage_says_who_built_it_first(self, site: Site) -> None:
         first = site.build(FACTS.format(version=1, fact="ImageRepo"))
         second = site.build(FACTS.format(version=2, fact="ImageRepo"))
