@@ -25,6 +25,7 @@ from typing import Any
 from ci_plugin.engine.connection import EngineConnection
 from ci_plugin.engine.failures import engine_errors
 from ci_plugin.errors import StagepinError
+from ci_plugin.ports import EngineImage
 
 CONTAINER_PREFIX = "stagepin-"
 _NAME = re.compile(r"/?stagepin-([0-9a-f]{12})-(\d+)-(\d+)-[0-9a-f]{16}", re.ASCII)
@@ -97,9 +98,11 @@ class Containers:
             self._remove(container)
 
     @contextmanager
-    def unstarted(self, image: str) -> Iterator[str]:
+    def unstarted(self, image: EngineImage) -> Iterator[str]:
         """A container only to write and read files of: it is never started, so its image needs no program."""
-        with self.open({"Image": image, "Entrypoint": ["stagepin"], "Cmd": [], "HostConfig": {"NetworkMode": "none"}}) as container:
+        config: dict[str, Any] = {"Image": str(image.id), "Entrypoint": ["stagepin"], "Cmd": [], "HostConfig": {"NetworkMode": "none"}}
+        # Else the engine makes the image's working directory in it. Only where it has one: a commit fills what is empty from here.
+        with self.open({**config, "WorkingDir": "/"} if image.config.get("WorkingDir") else config) as container:
             yield container
 
     def stop(self) -> None:

@@ -173,8 +173,7 @@ class DockerEngine:
         A link at the path itself is one member, a link; links among its parents are followed, within the image. What the engine adds to
         every container is left out. Raises Gone where the image has nothing there, Unavailable.
         """
-        self._get_image(image)
-        with self._files.read(str(image), path) as members:
+        with self._files.read(self._get_image(image), path) as members:
             yield members
 
     def remove_leftovers(self) -> Sequence[str]:

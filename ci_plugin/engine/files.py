@@ -23,7 +23,7 @@ from ci_plugin.engine.containers import Containers
 from ci_plugin.engine.failures import engine_errors, status_of
 from ci_plugin.engine.layers import LONGEST_NAME, Kind, LayerPlan, check_changes, plan_layer
 from ci_plugin.errors import Gone, StagepinError, Unavailable
-from ci_plugin.ports import FileChanges
+from ci_plugin.ports import EngineImage, FileChanges
 
 _Member: TypeAlias = tuple[tarfile.TarInfo, IO[bytes] | None]
 _GO_DIRECTORY, _GO_SYMLINK = 1 << 31, 1 << 27
@@ -138,19 +138,19 @@ class ImageFiles:
         self._containers = containers
 
     @contextmanager
-    def read(self, image: str, path: str) -> Iterator[Iterator[_Member]]:
+    def read(self, image: EngineImage, path: str) -> Iterator[Iterator[_Member]]:
         """The members at a path of an image; the container behind them is removed in the end."""
         at = posixpath.normpath("/" + path.strip("/"))
         with self._containers.unstarted(image) as container, ContainerFiles(self._connection, container).members(at) as found:
             yield found
 
     @contextmanager
-    def written(self, image: str, changes: FileChanges) -> Iterator[str]:
+    def written(self, image: EngineImage, changes: FileChanges) -> Iterator[str]:
         """A container that holds the image with these changes, to be committed."""
         check_changes(changes)
         with self._containers.unstarted(image) as container:
             files = ContainerFiles(self._connection, container)
-            owners = Accounts(image, files.read).owners
+            owners = Accounts(str(image.id), files.read).owners
             if plan := plan_layer(changes, files, owners, careful=False):
                 try:
                     files.write(plan)

@@ -13,6 +13,8 @@ from typing import Any
 
 from ci_plugin.ports import ImageChange
 
+STAGE_COMMENT, CONFIG_COMMENT = "stagepin", "stagepin: config"
+"""All that the image's history says of a stage: commands may hold what nobody else should read."""
 _TIMES = ("Interval", "Timeout", "StartPeriod", "StartInterval", "Retries")
 _STEPS_WITHOUT_LAYER = (
     "ENV",
@@ -86,6 +88,8 @@ def _rank(step: Mapping[str, Any]) -> int:
     """0 surely made a layer, 1 may have made one, 2 hardly did."""
     if step.get("Size"):
         return 0
+    if step.get("Comment") == CONFIG_COMMENT:
+        return 2
     words = str(step.get("CreatedBy") or "").rpartition("#(nop)")[2].split()
     return 2 if words and words[0] in _STEPS_WITHOUT_LAYER else 1
 

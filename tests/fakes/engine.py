@@ -23,7 +23,7 @@ from typing import IO, Any
 from ci_plugin.engine.accounts import Accounts
 from ci_plugin.engine.archives import EMPTY_TAR, RootfsArchive
 from ci_plugin.engine.context import context_tar
-from ci_plugin.engine.image_config import changed_config
+from ci_plugin.engine.image_config import CONFIG_COMMENT, STAGE_COMMENT, changed_config
 from ci_plugin.engine.layers import check_changes, plan_layer
 from ci_plugin.engine.stage_script import check_settings
 from ci_plugin.errors import AnswerIsNo, Bug, Gone, InputError, StageFailed, StagepinError, Unavailable
@@ -303,7 +303,7 @@ class FakeEngine:
         platform: Platform | None = None,
     ) -> EngineImage:
         document: dict[str, Any] = parent.document if parent else _described(platform or self._platform)
-        step = {"comment": "stagepin"} if layer is not None else {"comment": "stagepin", "empty_layer": True}
+        step = {"comment": STAGE_COMMENT} if layer is not None else {"comment": CONFIG_COMMENT, "empty_layer": True}
         document["history"] = [] if change.clear_history else [*document.get("history", ()), step]
         document |= {"author": change.author} if change.author else {}
         diff_ids = list(document.get("rootfs", {}).get("diff_ids", ())) + ([str(Digest.of(layer))] if layer is not None else [])
