@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from urllib.parse import unquote
 
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:(?P<user>[^/@]*(?:@[^/@]*)*)@)?(?P<host>[^/@]*)(?P<path>.*)", re.DOTALL)
 _HOST = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9._-]*)|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
@@ -77,5 +76,13 @@ def _parse_url(found: re.Match[str]) -> GitAddress:
         raise ValueError(f"{_EXPECTED}, found {f'{scheme}://{host}{path}'[:100]!r}")
     name, _, password = user.partition(":")
     if scheme in ("http", "https"):
-        return GitAddress(f"{scheme}://{host}{path}", unquote(name), unquote(password))
+        return GitAddress(f"{scheme}://{host}{path}", _decoded(name), _decoded(password))
     return GitAddress(f"{scheme}://{f'{name}@' if name else ''}{host}{path}")
+
+
+def _decoded(text: str) -> str:
+    if not text:
+        return ""
+    from urllib.parse import unquote  # here: every command reads addresses, few hold what is decoded
+
+    return unquote(text)
