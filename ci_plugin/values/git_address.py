@@ -57,11 +57,12 @@ def parse_git_address(text: str) -> GitAddress:
         return _parse_url(found)
     if "://" not in text and _SHORT.fullmatch(text):
         return GitAddress(text)
-    raise ValueError(f"{_EXPECTED}, found {_without_user(text)[:100]!r}")
+    raise ValueError(f"{_EXPECTED}, found {_shown(text)}")
 
 
-def _without_user(text: str) -> str:
-    return re.sub(r"[^/]*@", "", text)
+def _shown(text: str) -> str:
+    """What of a wrong address is no credential: all before the last ``@`` may be a part of one."""
+    return repr(text.rpartition("@")[2][:100])
 
 
 def _parse_url(found: re.Match[str]) -> GitAddress:
@@ -73,7 +74,7 @@ def _parse_url(found: re.Match[str]) -> GitAddress:
             raise ValueError(f"{_EXPECTED}, found a file: address without an absolute path")
         return GitAddress(f"file://{path}")
     if not _HOST.fullmatch(host) or len(path) < len("/x") or path.startswith("/-") or user.startswith("-"):
-        raise ValueError(f"{_EXPECTED}, found {f'{scheme}://{host}{path}'[:100]!r}")
+        raise ValueError(f"{_EXPECTED}, found {_shown(f'{scheme}://{host}{path}')}")
     name, _, password = user.partition(":")
     if scheme in ("http", "https"):
         return GitAddress(f"{scheme}://{host}{path}", _decoded(name), _decoded(password))

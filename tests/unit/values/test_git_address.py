@@ -67,7 +67,16 @@ def test_anything_else_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["foo::https://user:s3cret@h/x", "ftp://user:s3cret@h/x", "https://user:s3cret@h", "s3cret@-h:x", "https://s3cret@h h/x"]
+    "text",
+    [
+        "https://user:s3cret/word@h/x",
+        "foo::https://user:s3cret/word@h/x",
+        "foo::https://user:s3cret@h/x",
+        "ftp://user:s3cret@h/x",
+        "https://user:s3cret@h",
+        "s3cret@-h:x",
+        "https://s3cret@h h/x",
+    ],
 )
 def test_a_refusal_shows_no_credential(text: str) -> None:
     with pytest.raises(ValueError, match="expected the address") as raised:
