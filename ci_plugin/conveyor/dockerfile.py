@@ -9,12 +9,12 @@ import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from ci_plugin.config.context import Dockerignore, find_dockerignore, find_followed_link, parse_dockerignore, select
+from ci_plugin.config.context import Dockerignore, find_followed_link, select
 from ci_plugin.config.dockerfile import DockerfileReference
 from ci_plugin.config.dockerfile_content import ContextUse
 from ci_plugin.config.dockerfile_stages import SYNTAX_ARG
 from ci_plugin.config.model import DockerfileImage
-from ci_plugin.config.references import dockerfile_args, load_dockerfile, pinned_platform
+from ci_plugin.config.references import dockerfile_args, load_dockerfile, load_dockerignore, pinned_platform
 from ci_plugin.conveyor.dependencies import SourceOf, plan_dependency
 from ci_plugin.conveyor.inputs import hidden, pairs, texts, visible
 from ci_plugin.conveyor.signature import stage_signature
@@ -58,7 +58,7 @@ def dockerfile_stage(image: DockerfileImage, platform: Platform, pins: PinSet, f
         pin = pins.get(use.reference, use.location)
         return use.reference.at(pin.digest_for(pinned_platform(use, platform)))
 
-    ignore_file, ignored = _read_dockerignore(image, files)
+    ignore_file, ignored = load_dockerignore(image, files)
     use = _through_links(dockerfile.context_use(image.target, args), image, files.listing())
     context = tuple(_used_files(image, use, ignored, files.listing()))
     added = tuple(_added_files(image, files))
@@ -124,15 +124,6 @@ def _base(use: DockerfileReference | None, pinned: Callable[[DockerfileReference
     if use is None:
         return None
     return FromExternal(use.reference, pinned(use), pinned_platform(use, platform))
-
-
-def _read_dockerignore(image: DockerfileImage, files: BuildFiles) -> tuple[str | None, Dockerignore]:
-    for path in find_dockerignore(image.dockerfile, image.context):
-        data = files.find_file(path)
-        if data is not None:
-            text = data.decode("utf-8", "surrogateescape")
-            return text, parse_dockerignore(text, path)
-    return None, Dockerignore()
 
 
 def _used_files(image: DockerfileImage, use: ContextUse, ignored: Dockerignore, listing: Listing) -> Iterator[TreeEntry]:

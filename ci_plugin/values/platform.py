@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_PATTERN = re.compile(r"([a-z0-9]+)/([a-z0-9_]+)(?:/([a-z0-9.]+))?", re.ASCII)
+_PATTERN = re.compile(r"([a-z0-9]+)/([a-z0-9_-]+)(?:/([a-z0-9.]+))?", re.ASCII)
 _DEFAULT_VARIANTS = {"arm64": "v8", "arm": "v7"}
-_ALIASES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm", "armel": "arm", "i386": "386"}
+_ALIASES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i386": "386"}
+_ALIASES_OF_VARIANTS = {"armhf": ("arm", "v7"), "armel": ("arm", "v6")}
+"""Names that mean a variant, whatever is written behind them (containerd's ``platforms.Normalize``)."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -37,6 +39,6 @@ def parse_platform(text: str) -> Platform:
     match = _PATTERN.fullmatch(text)
     if not match:
         raise ValueError(f"expected a platform such as linux/amd64 or linux/arm/v7, found {text[:100]!r}")
-    architecture = _ALIASES.get(match[2], match[2])
-    variant = match[3] or ""
+    written = (_ALIASES.get(match[2], match[2]), match[3] or "")
+    architecture, variant = _ALIASES_OF_VARIANTS.get(match[2], written)
     return Platform(match[1], architecture, "" if _DEFAULT_VARIANTS.get(architecture) == variant else variant)

@@ -403,12 +403,21 @@ def test_no_template_takes_more_than_its_budget(row: str) -> None:
     assert error.hint
 
 
+@pytest.mark.parametrize("call", ['regexFindAll "a" %s -1', 'regexReplaceAll "a" %s "b"', 'regexSplit "b" %s -1'])
+def test_matches_of_a_simple_pattern_are_looked_for_in_a_text_of_bounded_length(call: str) -> None:
+    within, past = (f"{{{{ $x := {call % f'(repeat {letters} `c`)'} }}}}" for letters in (1 << 18, (1 << 18) + 1))
+    assert show(within) == ""
+    error = refuse(past)
+    assert error.message == f"expected at most 256 Ki letters for `{call.split()[0]}`, found more"
+    assert error.hint == "use a shorter text"
+
+
 def test_none_of_these_templates_takes_more_than_256_mib() -> None:
     code = (
-        "import resource\nfrom tests.unit.config import test_template as t\n"
+        "from tests.unit.config import test_template as t\n"
         "for row in t.TOO_MUCH:\n    t.test_no_template_takes_more_than_its_budget(row)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-    )  # one after the other in one process: its peak, interpreter included, is at least that of each
+        "print(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')).split()[1])"
+    )  # one after the other in one process: its peak, interpreter included, is at least that of each; ru_maxrss begins at the parent's peak
     ran = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=Path(__file__).parents[3])
     assert int(ran.stdout) < 256 << 10
 
