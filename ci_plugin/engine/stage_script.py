@@ -16,16 +16,16 @@ from ci_plugin.ports import RunSettings
 SECRETS_DIRECTORY = "/run/secrets"
 _READ = """\
 if command -v cat >/dev/null 2>&1; then stagepin=$(cat)
-else while IFS= read -r line || [ -n "$line" ]; do stagepin="$stagepin$line
-"; done; fi
-case $stagepin in *'# whole') ;; *) echo "expected all of the commands, found a part of them" >&2; exit 125 ;; esac
+else while IFS= read -r line || [ -n "$line" ]; do stagepin="$stagepin
+$line"; done; fi
+case $stagepin in *'# stagepin: whole') ;; *) echo "expected all of the commands, found a part of them" >&2; exit 125 ;; esac
 exec </dev/null
 eval "$stagepin"
 """
 _CHOOSE = 'if command -v bash >/dev/null 2>&1; then exec bash -e -c "$0" bash; else exec /bin/sh -e -c "$0" sh; fi'
 ENTRYPOINT = ("/bin/sh", "-c", _CHOOSE, _READ)
 """Reads the script to its end and becomes it, in bash where the image has one; a script without its last line is not begun."""
-_LAST_LINE = "# whole"
+_LAST_LINE = "# stagepin: whole"
 _STOP_AT_FAILURE = "case $? in 0) ;; *) exit ;; esac"
 _SECRET_ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,255}", re.ASCII)
 _PLAIN = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 +/=_.,:;")
