@@ -123,7 +123,7 @@ class Build:
             ),
             stage_reused=self._progress.stage_reused,
             finding=self._tell_finding,
-            leftover_removed=lambda name: session.console.event(f"removed the container {name}, which an interrupted run had left"),
+            leftover_removed=lambda name: session.console.detail(f"removed the container {name}, which an interrupted run had left"),
             sources=session.files.source,
             modified=self._time_of_files,
             surroundings=self._surroundings(),
@@ -177,7 +177,7 @@ class Build:
         return places_of(pinned, [place_on_mirror(pinned, mirror) for mirror in mirrors], self._pins.keep)
 
     def _output(self, image: str, stage: str) -> OutputSink:
-        """Lines go to a log file of the stage, and with -v to the console too when the stage has ended."""
+        """Lines go to a log file of the stage, and with -v to the console too."""
         path = self._session.workspace.start_log(image, stage)
         is_shown = self._session.options.verbosity > 0
 
@@ -191,8 +191,9 @@ class Build:
 
     def _fail(self, outcome: Outcome[BuiltImage]) -> int:
         console = self._session.console
+        was_shown = self._session.options.verbosity != 0 and not console.has_sections
         for error in outcome.failed.values():
-            if isinstance(error, StageFailed) and self._session.options.verbosity == 0:
+            if isinstance(error, StageFailed) and not was_shown:
                 # Not in a section: forges show those closed, and this is what people look for.
                 for line in error.output.splitlines():
                     console.build_output(line)

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
 
 from ci_plugin.errors import ConfigError, Location
 from ci_plugin.ports import SourceTree
-from ci_plugin.values.tree import TreeEntry
 
 _LINK = "120000"
 _MOST_LINKS = 8
 
 
-def committed_links(tree: SourceTree) -> Mapping[str, TreeEntry]:
-    """Every committed link of the project by its path."""
-    return {entry.path: entry for entry in tree.listing() if entry.mode == _LINK}
-
-
-def refuse_link_out(tree: SourceTree, links: Mapping[str, TreeEntry], path: str) -> None:
+def refuse_link_out(tree: SourceTree, path: str) -> None:
     """Raise ConfigError where this path is, or leads through, a committed link that leaves the project directory."""
+    listing = tree.listing()
     path = posixpath.normpath(path)
     for _ in range(_MOST_LINKS):
-        link = next((links[head] for head in _heads(path) if head in links), None)
+        link = next((entry for head in _heads(path) if (entry := listing.find(head)) and entry.mode == _LINK), None)
         if link is None:
             return
         target = tree.read([link])[link.blob].decode("utf-8", "replace")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
-from ci_plugin.cli.links import committed_links, refuse_link_out
+from ci_plugin.cli.links import refuse_link_out
 from ci_plugin.cli.options import ProjectOptions, ScopeOptions
 from ci_plugin.cli.unbuilt import describe_unbuilt
 from ci_plugin.cli.uncommitted import find_uncommitted
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ci_plugin.config.giterminism import Giterminism
     from ci_plugin.ports import SourceTree
     from ci_plugin.project_files import DirectoryFiles
-    from ci_plugin.values.tree import TreeEntry
 
 GITERMINISM_FILE = "werf-giterminism.yaml"
 ENV_LIST = f"`config.goTemplateRendering.allowEnvVariables` in {GITERMINISM_FILE}"
@@ -79,21 +78,17 @@ class ProjectSession(ScopedSession):
             self._asked.add(path)
             data = self.project_tree.find_file(path)
             if data is None:
-                refuse_link_out(self.project_tree, self._links, path)
+                refuse_link_out(self.project_tree, path)
             return data
 
         return replace(self._source_of(self.project_tree, find_file), warn=self.console.warning)
-
-    @cached_property
-    def _links(self) -> Mapping[str, TreeEntry]:
-        return committed_links(self.project_tree)
 
     @cached_property
     def rules(self) -> Giterminism | None:
         """``werf-giterminism.yaml``, or None where the project has none."""
         data = self.project_tree.find_file(GITERMINISM_FILE)
         if data is None:
-            refuse_link_out(self.project_tree, self._links, GITERMINISM_FILE)
+            refuse_link_out(self.project_tree, GITERMINISM_FILE)
             return None
         from ci_plugin.config.giterminism import parse_giterminism
 

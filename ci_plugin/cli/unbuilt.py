@@ -1,4 +1,4 @@
-"""What a configuration says and this version only reads, in plain words: no failure of who lists, pins or looks, and told before it is one."""
+"""What a configuration says and this version only reads, in plain words: no failure of who lists, pins or looks, told before it is one."""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Sequence
-from functools import lru_cache
 
 from ci_plugin.config.parts import Selection
 from ci_plugin.config.path_pattern import PathPattern, parse_pattern
@@ -20,7 +19,8 @@ def literal_directory(glob: str) -> str:
     """The directories a glob begins with before anything is wild, or the whole of a glob without wildcards: all it matches lies there."""
     parts = posixpath.normpath(glob).split("/")
     first = next((index for index, part in enumerate(parts) if _WILD.intersection(part)), len(parts))
-    return "/".join(parts[:first]).removeprefix(".")
+    found = "/".join(parts[:first])
+    return "" if found == "." else found
 
 
 class Globs:
@@ -29,13 +29,20 @@ class Globs:
     def __init__(self, globs: Sequence[str], where: Location) -> None:
         self.directories = tuple(dict.fromkeys(literal_directory(glob) for glob in globs))
         self._patterns = tuple(_pattern(glob, where) for glob in globs)
+        self._taken_whole = {"": any(pattern.is_everything for pattern in self._patterns)}
+        """Directory → whether all below it is taken: many files lie in one."""
 
     def __bool__(self) -> bool:
         return bool(self._patterns)
 
     def match(self, path: str) -> bool:
         """Whether one of them takes this path, relative to ``add``."""
-        return any(_takes(pattern, path) for pattern in self._patterns)
+        directory = path.rpartition("/")[0]
+        is_whole = self._taken_whole.get(directory)
+        if is_whole is None:
+            is_whole = self._taken_whole[""] or any(pattern.matches_above(directory) for pattern in self._patterns)
+            self._taken_whole[directory] = is_whole
+        return is_whole or any(pattern.matches(path) for pattern in self._patterns)
 
 
 class Selector:
@@ -61,16 +68,6 @@ class Selector:
 def relative_to(add: str, path: str) -> str:
     """The path below ``add`` (no leading slash), empty where it is ``add`` itself."""
     return path[len(add) + 1 :] if add and path != add else "" if path == add else path
-
-
-def _takes(pattern: PathPattern, path: str) -> bool:
-    return pattern.is_everything or pattern.matches(path) or _takes_directory(pattern, posixpath.dirname(path))
-
-
-@lru_cache(maxsize=1 << 14)
-def _takes_directory(pattern: PathPattern, directory: str) -> bool:
-    """Kept, because many files lie in one directory."""
-    return bool(directory) and pattern.matches_above(directory)
 
 
 def _pattern(glob: str, where: Location) -> PathPattern:

@@ -20,9 +20,8 @@ from ci_plugin.conveyor.stage import Input
 from ci_plugin.errors import ConfigError, Location
 from ci_plugin.values.canonical import Value, sha256_hex
 from ci_plugin.values.image_listing import ImageListing, MappedFile
+from ci_plugin.values.submodules import missing_submodules, no_submodule
 from ci_plugin.values.tree import Listing
-
-_SUBMODULE = "160000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +154,8 @@ class _Mapping:
             found = f"none at {self._mapping.files.add}" if not self._selector.is_filtered else f"none left at {self._mapping.files.add}"
             hint = "is it committed? check `add`, `includePaths` and `excludePaths`; paths begin at the project directory"
             raise ConfigError(f"expected a git mapping to take at least one file, found {found}", hint=hint, where=where)
-        missing = next((entry.path for entry in listing if entry.mode == _SUBMODULE), None)
-        if missing is not None:
-            hint = "git submodule update --init --recursive (GitLab: GIT_SUBMODULE_STRATEGY: recursive; GitHub: submodules: recursive)"
-            raise ConfigError(f"expected the submodule {missing!r} to be checked out, found only its commit", hint=hint, where=where)
+        if missing := missing_submodules(listing):
+            raise no_submodule(missing[0], where)
 
 
 def _listed(mappings: Sequence[_Mapping]) -> Iterator[MappedFile]:

@@ -75,6 +75,11 @@ class Console:
         self._depth = 0
         self._live: LiveRows | None = None
 
+    @property
+    def has_sections(self) -> bool:
+        """Whether the log can fold lines: GitLab's and GitHub's can."""
+        return self._style != "plain"
+
     def result(self, text: str) -> None:
         """What the command was asked for, to stdout, untouched but for secrets; a newline is added where it has none."""
         text = text.removesuffix("\n")

@@ -1,4 +1,4 @@
-"""How far a build is: live rows on a terminal, one line per event in a log, and with ``-v`` what each stage printed, together.
+"""How far a build is: live rows on a terminal, one line per event in a log, and with ``-v`` what stages print.
 
 Safe to use from several threads.
 """
@@ -74,7 +74,10 @@ class Progress:
             self._images[image].stage = ""
 
     def add_line(self, image: str, line: str) -> None:
-        """One line a stage printed, for ``-v``: kept until the stage ends, so that lines of two images do not mix."""
+        """One line a stage printed, for ``-v``: where a log has sections it is kept for that of its stage, else shown as it comes."""
+        if not self._console.has_sections:
+            self._console.build_output(line if len(self._images) == 1 else f"{image}: {line}")
+            return
         with self._lock:
             lines = self._images[image].lines
             lines.append(line)

@@ -98,9 +98,10 @@ def parse_image_listing(data: bytes) -> ImageListing:
         document = json.loads(data)
         if document["version"] != 1:
             raise ValueError(f"expected an image listing of version 1, found {document['version']!r:.20}")
-        return ImageListing.of(MappedFile(*(None if item is None else str(item) for item in row)) for row in document["files"])  # type: ignore[arg-type]
+        files = [MappedFile(*(None if item is None else str(item) for item in row)) for row in document["files"]]  # type: ignore[arg-type]
     except (KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"expected an image listing, found something else ({type(error).__name__})") from None
+    return ImageListing.of(files)
 
 
 def _directories(paths: Iterable[str]) -> set[str]:

@@ -9,7 +9,7 @@ import pytest
 from ci_plugin.config.load import load_configuration
 from ci_plugin.conveyor.plan import PlannedImage, make_plan
 from ci_plugin.conveyor.stage import FromExternal, PutDependencies, PutFiles, RunCommands, SourceStage, Stage
-from ci_plugin.errors import ConfigError
+from ci_plugin.errors import InputError
 from tests.unit.config.sources import META, source
 from tests.unit.conveyor.project import MemoryProject, make_pin, make_pins
 
@@ -82,8 +82,8 @@ def get(planned: PlannedImage, name: str) -> Stage:
     return next(stage for stage in planned.stages if stage.name == name)
 
 
-def refuse(text: str, files: Mapping[str, bytes] = FILES, **modes: str) -> ConfigError:
-    with pytest.raises(ConfigError) as caught:
+def refuse(text: str, files: Mapping[str, bytes] = FILES, **modes: str) -> InputError:
+    with pytest.raises(InputError) as caught:
         plan(text, files, modes=modes)
     return caught.value
 
@@ -106,6 +106,13 @@ def test_a_change_outside_the_stage_dependencies_runs_no_user_stage() -> None:
 )
 def test_a_change_inside_the_stage_dependencies_runs_that_stage_and_what_follows(path: str, first: str) -> None:
     assert moved(plan(WHOLE), plan(WHOLE, {**FILES, path: b"other"})) == from_(first)
+
+
+@pytest.mark.parametrize("glob", [".github/x/*.yml", ".github", ".env*", ".", "./.github/**/*.yml"])
+def test_a_glob_may_begin_with_a_dot(glob: str) -> None:
+    text = f"image: app\nfrom: alpine\ngit: [{{to: /app, stageDependencies: {{setup: '{glob}'}}}}]\nshell: {{setup: [make]}}\n"
+    path = ".env.sh" if "env" in glob else ".github/x/ci.yml"
+    assert moved(plan(text), plan(text, {**FILES, path: b"new"})) == ["setup", "gitLatestPatch"]
 
 
 def test_a_removed_file_and_a_changed_mode_are_changes() -> None:
@@ -251,7 +258,7 @@ def test_a_mapping_without_files_is_refused() -> None:
 
 def test_a_submodule_that_is_not_checked_out_is_refused_with_what_to_run() -> None:
     error = refuse("image: app\nfrom: alpine\ngit: [{to: /app}]\n", {**FILES, "vendor": b""}, vendor="160000")
-    assert error.message == "expected the submodule 'vendor' to be checked out, found only its commit"
+    assert error.message.startswith("expected the submodule 'vendor' to be checked out")
     assert "git submodule update --init --recursive" in error.hint
 
 

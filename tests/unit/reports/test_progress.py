@@ -139,3 +139,12 @@ def test_what_stages_printed_stands_together_in_a_section_each() -> None:
         "  | line of a",
         "::endgroup::",
     ]
+
+
+def test_without_sections_lines_are_shown_as_they_come_and_say_whose_they_are() -> None:
+    stream = io.StringIO()
+    progress = Progress(make_console(stream, verbosity=1), {"a": ["install"], "b": ["install"]}, ticking(0))
+    progress.stage_begun("a", "install")
+    progress.add_line("a", "a line")
+    progress.stage_built("a", "install", 1.0)
+    assert stream.getvalue().splitlines() == ["a: stage install begins", "  | a: a line", "a: stage install built in 1.0 s"]
