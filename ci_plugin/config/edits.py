@@ -13,6 +13,7 @@ from ci_plugin.config.yaml_nodes import Node, ScalarNode
 from ci_plugin.errors import Location
 
 _TEMPLATE = re.compile(r"\{\{.*?\}\}", re.DOTALL)
+_TEMPLATE_COMMENT = re.compile(r"\{\{(?:- )?\s*/\*")
 _COMMENT = re.compile(r"(?:^|[ \t])#.*$")
 _Change: TypeAlias = Callable[[str], "str | None"]
 """A line → the line it becomes, or None where that is not safe."""
@@ -90,6 +91,14 @@ class Edits:
             return
         end = "\r\n" if line.endswith("\r\n") else "\n"
         self._after[spot] = [f"{found[1]}{text}{end}" for text in lines]
+
+    def in_actions(self, file: str, call: re.Pattern[str], to: str, note: str) -> None:
+        """What becomes of a call in the template actions of each line; comments stay."""
+        for number, line in enumerate(self._lines[file]):
+            changed = _TEMPLATE.sub(lambda found: found[0] if _TEMPLATE_COMMENT.match(found[0]) else call.sub(to, found[0]), line)
+            if changed != line:
+                self._lines[file][number] = changed
+                self._note("edited", note, Location(file, number + 1))
 
     def by_hand(self, key: ScalarNode, note: str) -> None:
         """Something only people can do."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 
 from ci_plugin.config.dialects import DAPP, WERF
@@ -29,6 +29,8 @@ _RENAMED = {DAPP.image.name: WERF.image.name, "contextAddFile": "contextAddFiles
 _BASES = ("fromDimg", "fromDimgArtifact", "fromImage", "fromImageArtifact", "fromArtifact")
 _ADMISSIONS = ("herebyIAdmitThatFromLatestMightBreakReproducibility", "herebyIAdmitThatBranchMightBreakReproducibility")
 _OLD_WORD = re.compile(rf"^\s*(?:- +)?({'|'.join((*_RENAMED, *_BASES, *_ADMISSIONS, 'artifact', 'asLayers'))})\s*:", re.MULTILINE)
+_ENV_CALL = re.compile(r"""(?<![\w.$"`-])(env[ \t]+(?:"[^"\\]*"|`[^`]*`|[$.][\w.]*))(?=[ \t]*(?:\||\)|-?\}\}))""")
+"""``env`` of one name and no default."""
 _NO_VALUE = ("", "~", "null")
 _META = "project: {}\nconfigVersion: 1\n"
 
@@ -78,10 +80,12 @@ def migrate(source: Source, project: str, config_file: str | None = None) -> Mig
     _Rewriting(before, rendered, edits).run()
     taken = _taken_lines(rendered)
     edits.rename_elsewhere(lambda where: (where.file, where.line) in taken)
+    left = tuple(_left(source, taken, edits, is_dapp=main != rendered.file))
     if main != rendered.file:
+        _keep_unset(edits, (rendered.file, *_moved(source)))
         _add_meta(edits, rendered.file, before.project)
     named = _named(given, before.project, Location(main, 1)) if main != rendered.file else ()
-    remarks = (*named, *_edited(edits), *_left(source, taken, edits, is_dapp=main != rendered.file), *_drift(before))
+    remarks = (*named, *_edited(edits), *left, *_drift(before))
     moved = _moved(source) if main != rendered.file else {}
     new_path = {rendered.file: main, **moved}
     kept = {path: decode(data, path) for path in moved if (data := source.find_file(path)) is not None}
@@ -133,6 +137,15 @@ def _add_meta(edits: Edits, file: str, project: str) -> None:
         edits.append(file, f"\n---\n{meta}")
     else:
         edits.prepend(file, meta if text.startswith("---\n") else f"{meta}---\n")
+
+
+def _keep_unset(edits: Edits, files: Iterable[str]) -> None:
+    """A variable that is not set was the empty text to dapp, and is an error to werf where no default stands."""
+    for file in files:
+        if file in edits.texts:
+            edits.in_actions(
+                file, _ENV_CALL, r'\1 ""', "`env` has a default: a variable that is not set stays the empty text it was to dapp"
+            )
 
 
 class _Rewriting:

@@ -26,6 +26,7 @@ def find_overlaps(image: StapelImage) -> Iterator[ConfigError]:
 
 
 def targets_of(files: Selection) -> list[str]:
+    """The paths in the image that a mapping writes, as far as its words tell; none where it takes all but some."""
     if not files.include:
         return [files.to] if not files.exclude else []
     return [posixpath.normpath(posixpath.join(files.to, path)) for path in dict.fromkeys(files.include)]

@@ -55,6 +55,30 @@ class TestText:
         text = '{{ $tag := env "TAG" "3" }}\ndimg: {{ printf "a%s" "pp" }}\nfrom: alpine:{{ $tag }} # {{ $tag }}\n'
         assert migrated({"dappfile.yml": text}).text.endswith(text.replace("dimg:", "image:"))
 
+    def test_a_variable_that_is_not_set_stays_the_empty_text(self) -> None:
+        text = (
+            '{{ $n := "TAG" }}{{/* env "TAG" */}}\ndimg: app{{- env "A" }}\nfrom: alpine:{{ env $n | default `3` }} # env "B"\n'
+            'fromCacheVersion: "{{ env "C" "1" }}{{ include "v" . }}"\n'
+        )
+        files = {"dappfile.yml": text, ".dappfiles/v.tmpl": '{{ define "v" }}{{ printf "%s" (env "D") }}{{end}}'}
+        migration = migrated(files)
+        new = text.replace("dimg:", "image:").replace('{{- env "A" }}', '{{- env "A" "" }}').replace("env $n |", 'env $n "" |')
+        assert migration.text.endswith(new)
+        assert migration.texts[".werf/v.tmpl"] == '{{ define "v" }}{{ printf "%s" (env "D" "") }}{{end}}'
+        what = "`env` has a default: a variable that is not set stays the empty text it was to dapp"
+        told = [remark for remark in remarks(migration, "edited") if what in remark]
+        assert told == [f"{place}: {what}" for place in ("dappfile.yml:2", "dappfile.yml:3", ".dappfiles/v.tmpl:1")]
+
+    def test_an_old_word_beside_a_variable_in_a_branch_that_was_not_taken_is_left_to_people(self) -> None:
+        text = 'dimg: app\n{{ if eq .Env "prod" }}\nfromDimg: {{ env "BASE" }}\n{{ else }}\nfrom: alpine:3\n{{ end }}\n'
+        assert remarks(migrated({"dappfile.yml": text}), "by-hand") == [
+            "dappfile.yml:3: `fromDimg` stands in a part of the template that this run did not take: "
+            "rewrite it by hand, or run with its --env"
+        ]
+
+    def test_an_unset_variable_of_a_werf_yaml_is_an_error_before_and_after(self) -> None:
+        assert migrated({"werf.yaml": META + 'artifact: a\nfrom: alpine:{{ env "T" }}\n'}, T="3").text.endswith('{{ env "T" }}\n')
+
     def test_a_template_that_trims_gets_the_new_document_at_its_end(self) -> None:
         migration = migrated({"dappfile.yml": '{{- $x := "alpine:3" -}}\ndimg: app\nfrom: {{ $x }}\n'})
         assert migration.text == '{{- $x := "alpine:3" -}}\nimage: app\nfrom: {{ $x }}\n\n---\nproject: my-project\nconfigVersion: 1\n'
