@@ -145,6 +145,8 @@ class _Mapping:
         relative = relative_to(self._selector.add, path)
         if not self._selector.takes(relative):
             return False
+        if not self._left_out:
+            return True
         target = self._selector.target(relative)
         return not any(target == other or target.startswith(f"{other}/") for other in self._left_out)
 
