@@ -43,8 +43,8 @@ class Held:
         self._free.set()
 
     def drop(self) -> None:
-        """It never arrives: its connection ends."""
-        self._is_dropped = True
+        """It never arrives, unless it was passed on: its connection ends."""
+        self._is_dropped = not self._free.is_set() or self._is_dropped
         self._free.set()
 
     def passes(self) -> bool:
