@@ -99,6 +99,11 @@ def expected(source: Path, target: str) -> dict[str, Found]:
     return found
 
 
+def add_below(source: Path) -> None:
+    (source / "a" / "b").mkdir(parents=True)
+    (source / "a" / "b" / "c").write_text("c")
+
+
 def rename(source: Path) -> None:
     (source / "page").rename(source / "paper")
     (source / "dir").rename(source / "folder")
@@ -137,7 +142,7 @@ def add_odd_names(source: Path) -> None:
 
 CHANGES: dict[str, Callable[[Path], object]] = {
     "add": lambda source: (source / "new").write_text("new"),
-    "add below a new directory": lambda source: ((source / "a" / "b").mkdir(parents=True), (source / "a" / "b" / "c").write_text("c")),
+    "add below a new directory": add_below,
     "modify": lambda source: (source / "page").write_text("2"),
     "make executable": lambda source: (source / "page").chmod(0o755),
     "delete": lambda source: (source / "page").unlink(),
