@@ -156,15 +156,15 @@ class Committer:
 
     def _log(self, container: str) -> Iterator[bytes]:
         """What a container prints, to its end."""
-        api, last = self._connection.api, b""
-        with closing(api.logs(container, stream=True, follow=True)) as log:
+        last = b""
+        with closing(self._connection.api.logs(container, stream=True, follow=True)) as log:
             for chunk in log:
                 last = chunk
                 yield chunk
         # Following loses a last line without its newline in one of four runs (measured on 20.10.24); the log itself has it.
         if not last or last.endswith(b"\n"):
-            api.wait(container, timeout=None)
-            rest = api.logs(container, tail=1)
+            self._connection.api.wait(container, timeout=None)
+            rest = self._connection.api.logs(container, tail=1)
             if not rest.endswith(b"\n"):
                 yield rest
 
@@ -179,13 +179,13 @@ class Committer:
 
     def _send(self, stdin: socket.socket, script: bytes, container: str) -> None:
         """Send the whole script, or what a container takes of it that ends before: its exit code then says why."""
-        api: Any = self._connection.api
         stdin.settimeout(_LOOK_SECONDS)
         left = memoryview(script)
         while left:
             try:
                 left = left[stdin.send(left) :]
             except OSError as error:
+                api: Any = self._connection.api
                 if not api.inspect_container(container)["State"]["Running"]:
                     return
                 if not isinstance(error, TimeoutError):
