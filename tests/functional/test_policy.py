@@ -17,18 +17,18 @@ CONFIG = "image: app\nfrom: BASE\nfromLatest: true\n"
 METADATA = "169.254.169.254/latest/meta-data"
 """What a reference of a stranger's would like the runner to ask."""
 PLACES = {
-    "from": ("werf.yaml", f"{META}image: app\nfrom: {METADATA}\n", 5),
-    "FROM": ("Dockerfile", f"FROM BASE\nFROM {METADATA}\n", 2),
-    "a stage nobody ships": ("Dockerfile", f"FROM {METADATA} AS x\nFROM BASE\nCOPY --from=x /a /a\n", 1),
+    "from": ("werf.yaml", f"{META}image: app\nfrom: {METADATA}\n", "5:1"),
+    "FROM": ("Dockerfile", f"FROM BASE\nFROM {METADATA}\n", "2:6"),
+    "a stage nobody ships": ("Dockerfile", f"FROM {METADATA} AS x\nFROM BASE\nCOPY --from=x /a /a\n", "1:6"),
     "FROM of the builder's platform": (
         "Dockerfile",
         f"FROM --platform=$BUILDPLATFORM {METADATA} AS x\nFROM BASE\nCOPY --from=x /a /a\n",
-        1,
+        "1:32",
     ),
-    "COPY --from": ("Dockerfile", f"FROM BASE\nCOPY --from={METADATA} /a /a\n", 2),
-    "RUN --mount": ("Dockerfile", f"FROM BASE\nRUN --mount=from={METADATA},target=/m true\n", 2),
-    "# syntax": ("Dockerfile", f"# syntax={METADATA}\nFROM BASE\n", 1),
-    "an argument": ("Dockerfile", f"ARG BASE_IMAGE={METADATA}\nFROM $BASE_IMAGE\n", 2),
+    "COPY --from": ("Dockerfile", f"FROM BASE\nCOPY --from={METADATA} /a /a\n", "2:13"),
+    "RUN --mount": ("Dockerfile", f"FROM BASE\nRUN --mount=from={METADATA},target=/m true\n", "2:18"),
+    "# syntax": ("Dockerfile", f"# syntax={METADATA}\nFROM BASE\n", "1:10"),
+    "an argument": ("Dockerfile", f"ARG BASE_IMAGE={METADATA}\nFROM $BASE_IMAGE\n", "2:6"),
 }
 
 
@@ -45,14 +45,14 @@ def refused(ran: Ran, message: str, at: str) -> None:
 class TestAllowedRegistries:
     @pytest.mark.parametrize("place", PLACES)
     def test_a_reference_elsewhere_is_refused_at_its_line_before_anybody_is_asked(self, project: Project, place: str) -> None:
-        file, text, line = PLACES[place]
+        file, text, at = PLACES[place]
         allow(project, f"{project.registry.address}/base")
         project.write(file, text.replace("FROM BASE", f"FROM {project.base}"))
         project.commit()
         message = f"expected an image of one of the allowed registries ({project.registry.address}/base), found {METADATA}:latest"
         for command in (["pin"], ["build", "--pin"]):
             ran = project.pipeline().job().run(*command)
-            refused(ran, message, f"{file}:{line}:1" if file == "werf.yaml" else f"{file}:{line}")
+            refused(ran, message, f"{file}:{at}")
             assert "next: use an image from there, or add its registry to `registries: allow:` in .stagepin.yaml" in ran.err
         assert project.registry.requests == []
 
@@ -61,9 +61,9 @@ class TestAllowedRegistries:
         project.write("Dockerfile", f"FROM {project.base}\nCOPY --from=a.example/x /a /a\nCOPY --from=b.example/y /b /b\n")
         project.commit()
         ran = project.pipeline().job().run("pin")
-        refused(ran, "expected an image of one of the allowed registries", "Dockerfile:2")
+        refused(ran, "expected an image of one of the allowed registries", "Dockerfile:2:13")
         assert "and 1 more error:" in ran.err
-        assert "Dockerfile:3: expected an image of one of the allowed registries" in ran.err
+        assert "Dockerfile:3:13: expected an image of one of the allowed registries" in ran.err
 
     def test_a_prefix_ends_where_a_part_of_the_path_ends(self, project: Project) -> None:
         allow(project, f"{project.registry.address}/bas", f"{project.registry.address}/base/alpine/more")

@@ -145,7 +145,7 @@ def test_a_second_configuration_in_a_scope_is_refused_when_it_pins_and_not_when_
     ran = pipeline.job().run("pin", "--dockerfile", "two=two/Dockerfile")
     assert ran.code == 2
     assert f"error: expected {project.registry.address}/base/another:latest among the 1 pins of pipeline:1001, found it missing" in ran.err
-    assert "  at: two/Dockerfile:1\n" in ran.err
+    assert "  at: two/Dockerfile:1:6\n" in ran.err
     assert "then pin in a new scope" in ran.err
 
 
