@@ -9,6 +9,7 @@ import sys
 from ci_plugin.cli.main import COMMANDS
 from ci_plugin.services.verifying import RULES
 from tests.e2e.own_source import ROOT
+from tests.unit.conveyor.test_unbuilt import DOCKERFILE_FATES, REFUSED, STAPEL_FATES
 
 
 def _section(title: str) -> str:
@@ -43,3 +44,13 @@ def test_every_rule_of_verify_is_documented_in_its_own_words() -> None:
     text = (ROOT / "docs" / "verify.md").read_text("utf-8")
     rows = dict(re.findall(r"^\| `([a-z-]+)` \| (.*) \|$", text, re.MULTILINE))
     assert rows == RULES
+
+
+def test_what_readme_and_docs_call_not_built_is_what_is_refused() -> None:
+    refused = {name for name, (fate, _) in (*STAPEL_FATES.items(), *DOCKERFILE_FATES.items()) if fate == REFUSED}
+    in_readme = re.search(r"^Not built: (.*?)\.", _section("What it reads"), re.MULTILINE)
+    text = (ROOT / "docs" / "configuration.md").read_text("utf-8")
+    in_docs = re.search(r"^\*Only read\* is (.*?) alone:", text, re.MULTILINE)
+    assert in_readme
+    assert in_docs
+    assert set(re.findall(r"`(\w+)`", in_readme[1])) == set(re.findall(r"`(\w+)`", in_docs[1])) == refused
