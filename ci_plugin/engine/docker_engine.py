@@ -22,7 +22,7 @@ from ci_plugin.engine.containers import Containers
 from ci_plugin.engine.failures import checked, engine_errors
 from ci_plugin.engine.files import ImageFiles
 from ci_plugin.engine.rewrites import Rewriter
-from ci_plugin.errors import Bug, Gone, InputError, Unavailable
+from ci_plugin.errors import Bug, Gone, InputError, StagepinError, Unavailable
 from ci_plugin.ports import (
     NO_BUILD_SETTINGS,
     NO_SETTINGS,
@@ -70,6 +70,7 @@ class DockerEngine:
         self._committer = Committer(self._connection, self._containers)
         self._files = ImageFiles(self._connection, self._containers)
         self._builder = Builder(self._connection, credentials)
+        self._pushing: set[Reference] = set()
 
     def close(self) -> None:
         """Close the connection; the next call opens it again."""
@@ -237,13 +238,21 @@ class DockerEngine:
         return found.get("Labels") or {}
 
     def stop(self) -> None:
-        """Remove the containers of running stages, and have the engine give up its builds."""
+        """Remove the containers of running stages, have the engine give up its builds, and take away the names of what is being pushed."""
         self._containers.stop()
         self._builder.stop()
+        # A name is there for its push alone; whoever gave it will not take it away any more, and no prune takes an image that has one.
+        for reference in tuple(self._pushing):
+            with suppress(StagepinError):
+                self.untag(reference)
 
     def push(self, reference: Reference) -> Digest:
         """Push ``repository:tag``; the manifest digest the registry took. Raises AccessDenied, Gone, Unavailable."""
-        return self._retry.run(lambda: self._push(reference))
+        self._pushing.add(reference)
+        try:
+            return self._retry.run(lambda: self._push(reference))
+        finally:
+            self._pushing.discard(reference)
 
     def _push(self, reference: Reference) -> Digest:
         doing, digest = f"push {reference}", None

@@ -233,6 +233,12 @@ def names(machine: Machine) -> set[str]:
     return {container["Names"][0].lstrip("/") for container in found}
 
 
+def tagged(struck: Struck) -> list[str]:
+    """The names of stages in the engine; each is there for its push alone."""
+    (images,) = ask_engine(struck.machine.engine.docker_host, "GET", "/images/json")
+    return [name for image in images for name in image["RepoTags"] or () if name.startswith(f"{struck.stages}:")]
+
+
 def assert_every_tag_is_whole(stages: Repository) -> None:
     """Manifest, config and all layers, byte for byte."""
     client = make_client()
@@ -290,6 +296,7 @@ def test_a_job_that_is_cancelled(struck: Struck) -> None:
         assert printed.splitlines()[-1] == "interrupted: run the same command again, it goes on from what is stored", step
         assert names(struck.machine) == set(), step
         assert list(struck.temporary.iterdir()) == [], step
+        assert tagged(struck) == [], step
         assert_nothing_is_half_done(struck)
     assert_it_converges(struck)
 
