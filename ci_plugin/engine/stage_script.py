@@ -2,7 +2,8 @@
 
 The script comes over the container's standard input and is nowhere else: not among its arguments, which the committed image keeps
 (``container_config``) and ``docker inspect`` shows, not in its environment, not on a disk; and it may be longer than the 128 KiB that one
-argument may have (execve(2)). The commands themselves find an empty standard input.
+argument may have (execve(2)). The commands themselves find an empty standard input, and one pipe for output and errors: an engine reads
+two of them in no order.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if command -v cat >/dev/null 2>&1; then stagepin=$(cat)
 else while IFS= read -r line || [ -n "$line" ]; do stagepin="$stagepin
 $line"; done; fi
 case $stagepin in *'# stagepin: whole') ;; *) echo "expected all of the commands, found a part of them" >&2; exit 125 ;; esac
-exec </dev/null
+exec </dev/null 2>&1
 eval "$stagepin"
 """
 _CHOOSE = 'if command -v bash >/dev/null 2>&1; then exec bash -e -c "$0" bash; else exec /bin/sh -e -c "$0" sh; fi'

@@ -86,8 +86,8 @@ def _verify(
 def _verify_image(name: str, record: BuildRecord, image: ImageRecord, expected: Expected, registry: Registry) -> Iterator[Finding]:
     wanted = expected.repository or record.repository
     if image.reference is None or {image.reference.repository, record.repository} != {wanted}:
-        found = image.reference or "no reference: it was built in :local"
-        hint = "build and verify with the same --repo, so that what is deployed comes from there"
+        found = image.reference or f"no reference: it was built {'without being published' if record.repository else 'in :local'}"
+        hint = "build (without --no-publish) and verify with the same --repo, so that what is deployed comes from there"
         yield _error("record-published", f"expected {name!r} in {wanted or 'a registry repository'}, found {found}", None, hint)
         return
     where = Location(str(image.reference))

@@ -54,6 +54,10 @@ class TestEntrypoint:
         done = _start(shell, stage_input(["echo a", "(exit 7)", "echo b"], {}), path)
         assert (done.stdout, done.returncode) == (b"a\n", 7)
 
+    def test_output_and_errors_come_in_the_order_they_were_written(self, shell: list[str], path: str) -> None:
+        done = _start(shell, stage_input(["echo a", "echo b >&2", "echo c", "exit 7"], {}), path)
+        assert (done.stdout, done.stderr, done.returncode) == (b"a\nb\nc\n", b"", 7)
+
     @pytest.mark.parametrize("cut", [1, 5, 20, 60, 10_000])
     def test_a_part_of_a_script_is_never_begun(self, shell: list[str], path: str, cut: int) -> None:
         done = _start(shell, stage_input(["echo ran", "echo again"], {})[: -cut - 1], path)
