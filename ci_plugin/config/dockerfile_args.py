@@ -52,7 +52,7 @@ def read_global_args(instructions: Iterable[Instruction], build_args: Mapping[st
             try:
                 value = _value(name, default, build_args, found)
             except NotKnown as error:
-                unknown[name] = error
+                unknown[name] = NotKnown(error.name, error.reason)  # a default that does not close is mended by a value
                 continue
             if value is not None:
                 values[name] = value

@@ -23,12 +23,16 @@ _MAX_RESULT = 1 << 16
 
 
 class NotKnown(Exception):
-    """A text cannot be expanded; ``name`` is the variable that stands in the way ("" for a malformed text)."""
+    """A text cannot be expanded; ``name`` is the variable that stands in the way ("" for a malformed text).
 
-    def __init__(self, name: str, reason: str) -> None:
+    ``is_open``: something in the text itself does not close, which no value of a variable mends.
+    """
+
+    def __init__(self, name: str, reason: str, *, is_open: bool = False) -> None:
         super().__init__(reason)
         self.name = name
         self.reason = reason
+        self.is_open = is_open
 
 
 def expand(text: str, lookup: Lookup, escape: str = "\\") -> str:
@@ -64,7 +68,7 @@ class _Expansion:
             parts.append(self._one(character, wanted))
         else:
             if stop:
-                raise NotKnown("", f"a closing {stop} is missing")
+                raise NotKnown("", f"a closing {stop} is missing", is_open=True)
         self._depth -= 1
         self._keeps_escapes = before
         return "".join(parts)
@@ -77,7 +81,7 @@ class _Expansion:
         if character == "'":
             end = self._text.find("'", self._at)
             if end < 0:
-                raise NotKnown("", "a closing ' is missing")
+                raise NotKnown("", "a closing ' is missing", is_open=True)
             quoted, self._at = self._text[self._at : end], end + 1
             return quoted
         if character == '"':
@@ -103,7 +107,7 @@ class _Expansion:
                 parts.append(self._escape + character if self._keeps_escapes else character)
             else:
                 parts.append(character)
-        raise NotKnown("", 'a closing " is missing')
+        raise NotKnown("", 'a closing " is missing', is_open=True)
 
     def _dollar(self, wanted: bool) -> str:
         if self._text.startswith("{", self._at):

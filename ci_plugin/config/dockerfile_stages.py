@@ -284,7 +284,7 @@ class _Walk:
         try:
             text = self._args.expand(stage.base.text)
         except NotKnown as error:
-            return self._fail("from", stage.base, self._not_known(stage, stage.base, error))
+            return self._not_known(stage, error)
         named = self._last_by_name.get(text.lower())
         if named and named.index >= stage.index:  # two stages may have one name: the last above this line is meant
             above = reversed(self._parts.stages[: stage.index])
@@ -296,7 +296,7 @@ class _Walk:
         try:
             platform, is_engines = self._platform(stage)
         except NotKnown as error:
-            return self._fail("from", stage.base, self._not_known(stage, stage.base, error))
+            return self._not_known(stage, error)
         return self._external("from", stage.base, text, platform, is_engines)
 
     def _platform(self, stage: Stage) -> tuple[str | None, bool]:
@@ -342,15 +342,19 @@ class _Walk:
         self._references.append(found)
         return self._keep(operand, found)
 
-    def _not_known(self, stage: Stage, operand: Word, error: NotKnown) -> ConfigError:
+    def _not_known(self, stage: Stage, error: NotKnown) -> Origin:
+        """A FROM that is wrong whatever the variables are, or that another value would mend."""
+        base = stage.base
         platform = f"--platform={stage.platform.text[:100]} " if stage.platform else ""
-        message = f"expected a value for every variable of FROM {platform}{operand.text[:150]}, found: {error.reason}"
+        wanted = "quotes and braces that close" if error.is_open else "a value for every variable"
+        message = f"expected {wanted} {'in' if error.is_open else 'of'} FROM {platform}{base.text[:150]}, found: {error.reason}"
         hint = (
             f"say --build-arg {error.name}=… (`args` in a werf.yaml), or give a default above: ARG {error.name}=…"
             if error.name
             else "check quotes and braces; ${X}, ${X:-default}, ${X:+word}, ${X:?word}, ${X#…}, ${X%…} and ${X/…/…} are computed"
         )
-        return ConfigError(message, hint=hint, where=self._parts.scan.locate(operand.start))
+        fault = ConfigError(message, hint=hint, where=self._parts.scan.locate(base.start))
+        return self._refuse(base, fault) if error.is_open else self._fail("from", base, fault)
 
     def _refuse(self, operand: Word, error: ConfigError) -> Origin:
         self._faults.append(error)

@@ -536,3 +536,25 @@ def test_a_platform_argument_with_a_default_of_its_own_bounds_no_context() -> No
     assert parse(text).context_use(None, {"TARGETARCH": "amd64"}).patterns == ("amd64",)
     assert "TARGETARCH is set from a variable the file does not know" in parse(text).context_use(None, {"TARGETARCH": "arm64"}).reason
     assert parse("FROM scratch\nARG BUILDARCH\nCOPY ${BUILDARCH:-x} /x\n").context_use().whole
+
+
+@pytest.mark.parametrize(
+    ("first", "reason"),
+    [
+        ('FROM "a', 'a closing " is missing'),
+        ("FROM 'a:$X", "a closing ' is missing"),
+        ("FROM a:${X:-1", "a closing } is missing"),
+        ("FROM --platform=${X:-l a", "a closing } is missing"),
+    ],
+)
+def test_what_does_not_close_is_wrong_whatever_the_variables_are(first: str, reason: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(f"ARG X=1\n{first}\n").find_references()
+    assert caught.value.message == f"expected quotes and braces that close in {first}, found: {reason}"
+    assert str(caught.value.where).startswith("Dockerfile:2:")
+
+
+def test_a_default_that_does_not_close_is_mended_by_a_build_argument() -> None:
+    text = 'ARG X="1\nFROM a:$X\n'
+    assert [item.spelling for item in parse(text).find_references()[1]] == ["a:$X"]
+    assert told(text, X="2") == ["from docker.io/library/a:2 2"]

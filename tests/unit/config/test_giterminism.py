@@ -107,7 +107,9 @@ class TestFromLatest:
         assert "remove `allowFromLatest: false` (werf-giterminism.yaml:4:5)" in raised.value.hint
         assert str(raised.value.where).startswith("werf.yaml:5")
 
-    @pytest.mark.parametrize("rules", [BEGIN, BEGIN + "config: {stapel: {allowFromLatest: true}}\n"])
+    @pytest.mark.parametrize(
+        "rules", [BEGIN, BEGIN + "config: {stapel: {allowFromLatest: true}}\n", BEGIN + "config: {stapel: {git: {}}}\n"]
+    )
     def test_pins_make_it_safe_where_nobody_forbids_it(self, rules: str) -> None:
         check_from_latest(load_configuration(source({"werf.yaml": self.IMAGE}), "p"), parse_giterminism(rules.encode()))
 
