@@ -256,6 +256,8 @@ def unknown_image(name: str, known: Sequence[str], where: Location | None) -> Co
     near = difflib.get_close_matches(name[:200], known, 1)
     some = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
     hint = f"did you mean {near[0]!r}?" if near else f"this configuration has: {some}"
+    if where and "/" in name and not near:
+        hint += "; an image of a registry is written with its tag (NAME:latest) or digest"
     return ConfigError(f"expected the name of an image, found {name[:200]!r}", hint=hint, where=where)
 
 

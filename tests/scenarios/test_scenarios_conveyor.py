@@ -17,6 +17,7 @@ from ci_plugin.values.reference import parse_reference
 from tests.fakes.building import Found, files_of
 from tests.fakes.registry import FakeRegistry
 from tests.scenarios.pipeline import BASE, STAGES, Job, Project
+from tests.scenarios.test_builds import store_changed
 
 ROOTFS = "fromArchive: rootfs.tar\n"
 APP = f"""image: app
@@ -272,6 +273,18 @@ class TestImports:
         assert desk.build().pinned(f"{registry.address}/base/other:v1") == str(moved)
         assert desk.files("/")["/taken"].content == content
 
+    def test_an_image_of_a_registry_without_its_tag_is_told_from_an_image_of_the_file(self, project: Project) -> None:
+        project.commit(config=f"{USER}- {{from: registry.example.com/tools, add: /tool, to: /tool, before: setup}}\n")
+        ran = project.pipeline().job().run("pin")
+        assert (ran.code, ran.err.splitlines()) == (
+            2,
+            [
+                "error: expected the name of an image, found 'registry.example.com/tools'",
+                "  at: werf.yaml:7:4",
+                "  next: this configuration has: app; an image of a registry is written with its tag (NAME:latest) or digest",
+            ],
+        )
+
     def test_a_source_that_was_rebuilt_with_equal_files_rebuilds_nobody(self, desk: Desk, project: Project) -> None:
         one = "add: /tools, to: /usr, before: setup"
         first = desk.build(importing(one) + "shell:\n  setup: [make]\n")
@@ -313,6 +326,14 @@ def layers(project: Project, job: Job) -> object:
 
 
 class TestBases:
+    def test_triggers_of_a_base_are_for_dockerfiles_and_run_nothing_here(self, project: Project) -> None:
+        store_changed(project, BASE, "latest", lambda config: config.update(OnBuild=["RUN exit 7"]))
+        project.commit(config="image: app\nfrom: BASE\nshell:\n  install: [make]\n")
+        job = project.pipeline().job()
+        job.must("build", "--pin")
+        job.must("verify")
+        assert [commands for _, commands in job.engine.ran] == [("make",)]
+
     @pytest.mark.parametrize("base", ["from: scratch\n", ROOTFS])
     def test_scratch_and_an_archive_take_git_import_and_docker(self, desk: Desk, base: str) -> None:
         config = importing("add: /tools/dir, to: /usr/dir, after: install").replace(USER, USER.replace(ROOTFS, base))
