@@ -20,6 +20,7 @@ from ci_plugin.services.built import BuiltImages as BuiltImages
 from ci_plugin.services.election import trusted_labels
 from ci_plugin.services.foreign import tell_foreign
 from ci_plugin.services.making import Maker, Making, Parent
+from ci_plugin.services.sharing import SharedStages
 from ci_plugin.services.stage_work.dependencies import list_outdated
 from ci_plugin.services.stage_work.reuse import has_reuse_key, parent_identity, reuse_key
 from ci_plugin.services.stage_work.sources import Sources
@@ -32,7 +33,7 @@ def build_image(planned: PlannedImage, built: BuiltImages, workshop: Workshop) -
 
     ``built``: what it is made of, at least. An image whose layers the storage lost is built anew when it is needed, and put there.
     """
-    line = _Line(planned, built, workshop)
+    line = _Line(planned, built, workshop, shared=workshop.shared)
     stored = line.find(planned.stages[-1])
     return BuiltImage(planned, stored, trusted_labels(stored, planned.signature)) if stored else line.run()
 
@@ -63,8 +64,11 @@ class _Line:
         built: BuiltImages,
         workshop: Workshop,
         lost: StoredStage | None = None,
+        shared: SharedStages | None = None,
     ) -> None:
         self._planned, self._shop = planned, workshop
+        # A line that is rebuilt for another one has SharedStages of its own: it would wait for who waits for it.
+        self._shared = shared or SharedStages()
         self._sources = Sources(built, planned.platform, workshop.storage, workshop.election, self._rebuild, workshop.rebuilding)
         self._maker = Maker(planned, workshop, self._sources)
         self._lost = {planned.signature: lost} if lost else {}
@@ -125,6 +129,14 @@ class _Line:
         return Parent(stage, stored, trusted_labels(stored, stage.signature))
 
     def _build(self, stage: Stage, parent: Parent | None) -> Parent:
+        with self._shared.turn(stage.signature) as made:
+            if made is not None and made != self._lost.get(stage.signature):
+                return self._parent(stage, made)
+            built = self._build_alone(stage, parent)
+            self._shared.keep(stage.signature, built.stored)
+            return built
+
+    def _build_alone(self, stage: Stage, parent: Parent | None) -> Parent:
         with self._placed(stage), Spool() as spool, self._losing(parent):
             started = time.monotonic()
             self._shop.stage_begun(self._planned.title, stage.name)

@@ -11,6 +11,7 @@ from ci_plugin.errors import Bug
 from ci_plugin.ports import Engine, OutputSink, SourceTree, StagesStorage
 from ci_plugin.records.build_record import BuiltBy
 from ci_plugin.services.election import Election
+from ci_plugin.services.sharing import SharedStages
 from ci_plugin.services.stage_work.files import Git, Listings, SourceTrees
 from ci_plugin.services.stage_work.mounts import Surroundings
 from ci_plugin.services.stage_work.pulling import Bases, Places, pinned_place_only
@@ -58,6 +59,7 @@ class Workshop:
     bases: Bases = field(init=False, repr=False)
     listings: Listings = field(init=False, repr=False)
     rebuilding: Rebuilding = field(init=False, repr=False, default_factory=Rebuilding)
+    shared: SharedStages = field(init=False, repr=False, default_factory=SharedStages)
 
     _beginning: threading.Lock = field(init=False, repr=False, default_factory=threading.Lock)
     _begun: list[bool] = field(init=False, repr=False, default_factory=list)

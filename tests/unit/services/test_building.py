@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ci_plugin.errors import AnswerIsNo, InputError
+from ci_plugin.ports import StoredStage
 from ci_plugin.records.stage_labels import parse_stage_labels
-from ci_plugin.services.building import BuiltImage
+from ci_plugin.services.building import BuiltImage, BuiltImages, build_image
+from ci_plugin.threads import thread_pool
 from ci_plugin.values.finding import Severity
 from tests.fakes.building import Found, Site, digests, files_of
+from tests.fakes.source_tree import FakeSourceTree
+from tests.fakes.stages_storage import MemoryStagesStorage
 
 CHAIN = "image: app\nfromArchive: rootfs.tar\nshell:\n  beforeInstall: [a]\n  install: [b]\n  setup: [c]\n"
 USER = """image: lib
@@ -364,6 +370,38 @@ class TestGit:
         built = site.build(GIT + child, {"src/deps": b"1", "web/page": b"1"})
         found = files_of(site.engine, built["web"].stored.image_id, ("/app", "/web"))
         assert set(found) == {"/app/deps", "/web/page"}
+
+
+class _CountedStorage(MemoryStagesStorage):
+    """Says when a signature was asked for twice."""
+
+    asked_twice: threading.Event
+    signature = ""
+    count = 0
+
+    def find(self, signature: str) -> StoredStage | None:
+        if signature == self.signature:
+            self.count += 1
+            if self.count == 2:
+                self.asked_twice.set()
+        return super().find(signature)
+
+
+class TestSideBySide:
+    def test_what_two_images_share_is_made_once_although_both_found_it_missing(self, site: Site) -> None:
+        plan = list(site.plan(CHAIN.replace("image: app", "image: [app, web]"), {}))
+        site.storage = storage = _CountedStorage(site.engine)
+        storage.asked_twice, storage.signature = threading.Event(), plan[0].stages[0].signature
+
+        def wait_for_the_other(_image: str, _stage: str) -> None:
+            assert storage.asked_twice.wait(20.0), "the other image never looked for its first stage"
+
+        workshop = replace(site.workshop(FakeSourceTree({}), 1000), stage_begun=wait_for_the_other)
+        with thread_pool(2) as pool:
+            app, web = pool.map(lambda image: build_image(image, BuiltImages(), workshop), plan)
+        assert [stage for _image, stage in site.built] == ["from", "beforeInstall", "install", "setup"]
+        assert app.stored == web.stored
+        check_chain(site, web)
 
 
 class TestEngine:
