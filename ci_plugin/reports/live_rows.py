@@ -34,7 +34,9 @@ class LiveRows:
         return "".join(f"{row}\n" for row in rows)
 
     def _terminal_size(self) -> os.terminal_size:
+        """A terminal that nobody told its size, as ``script`` makes one without a terminal of its own, says 0."""
         try:
-            return os.get_terminal_size(self._stream.fileno())
+            found = os.get_terminal_size(self._stream.fileno())
         except (OSError, ValueError):
             return _FALLBACK_SIZE
+        return os.terminal_size((found.columns or _FALLBACK_SIZE.columns, found.lines or _FALLBACK_SIZE.lines))

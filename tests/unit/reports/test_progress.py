@@ -121,6 +121,13 @@ def test_rows_are_cut_to_the_terminal() -> None:
     assert rows.erase() == ""
 
 
+def test_a_terminal_that_was_told_no_size_has_a_usual_one() -> None:
+    leader, follower = os.openpty()
+    os.close(leader)
+    with os.fdopen(follower, "w") as terminal:
+        assert LiveRows(terminal, lambda: ["x" * 100]).draw() == "x" * 79 + "\n"
+
+
 def test_what_stages_printed_stands_together_in_a_section_each() -> None:
     stream = io.StringIO()
     progress = Progress(make_console(stream, "github", 1), {"a": ["install"], "b": ["install"]}, ticking(0))
