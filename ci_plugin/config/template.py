@@ -36,6 +36,11 @@ _LONGEST_TOLD = 300
 _HALF = re.compile("[\ud800-\udfff]")
 _SHORTEST_HIDDEN = 3
 """Characters: hiding every `x` of a message would hide the message, and tell what was hidden."""
+_LONGEST_UNCUT = 40
+"""Characters of a value that no message cuts off."""
+_MOST_IN_PIECES = 4096
+_BETWEEN_PIECES = re.compile(r"[\s:@,{}\[\]'\"&*#`]+")
+_HIDDEN_TWICE = re.compile(r"(?:\*\*\*){2,}")
 _USER_INFO = re.compile(r"://[^/@\s]+:[^/@\s]+@")
 """An address with a password in it: GitLab's CI_REPOSITORY_URL holds the job's token."""
 
@@ -201,11 +206,32 @@ class _Environment:
         return value
 
     def without_values(self, message: str) -> str:
-        """The message with every value a template read taken out, also as Python and Go would quote it."""
-        for value in sorted(self._handed_out, key=len, reverse=True):
-            for form in (value, repr(value)[1:-1], formatted("%q", value)[1:-1]) if len(value) >= _SHORTEST_HIDDEN else ():
-                message = message.replace(form, "***")
-        return message
+        """The message with every value a template read taken out: whole, in the pieces YAML and references have, and cut by us."""
+        values = [value for value in sorted(self._handed_out, key=len, reverse=True) if len(value) >= _SHORTEST_HIDDEN]
+        forms = [form for value in values for form in (value, repr(value)[1:-1], formatted("%q", value)[1:-1])]
+        for form in forms:
+            message = message.replace(form, "***")
+            if len(form) > _LONGEST_UNCUT and (start := form[:_LONGEST_UNCUT]) in message:
+                before, *parts = message.split(start)
+                message = "***".join((before, *(_without_start(part, form[_LONGEST_UNCUT:]) for part in parts)))
+        for piece in sorted({piece for value in values for piece in _pieces(value)}, key=len, reverse=True):
+            if piece in message:
+                message = re.sub(rf"(?<!\w){re.escape(piece)}(?!\w)", "***", message)
+        return _HIDDEN_TWICE.sub("***", message)
+
+
+def _without_start(text: str, beginning: str) -> str:
+    """The text without what it begins with of the other one."""
+    same = next(
+        (index for index, pair in enumerate(zip(text, beginning, strict=False)) if pair[0] != pair[1]), min(len(text), len(beginning))
+    )
+    return text[same:]
+
+
+def _pieces(value: str) -> Iterator[str]:
+    """What a message may name of a value that has several: a key, a line, a tag."""
+    pieces = _BETWEEN_PIECES.split(value[:_MOST_IN_PIECES])
+    return (piece for piece in pieces if len(piece) >= _SHORTEST_HIDDEN and piece not in ("http", "https"))
 
 
 def _own_functions(environment: _Environment) -> dict[str, Function]:

@@ -300,3 +300,31 @@ def test_what_a_variable_said_stands_in_no_error_of_the_rendered_text(line: str)
     with pytest.raises(ConfigError) as caught:
         load_configuration(source({"werf.yaml": text}, {"FOO": "hunter22zz"}), "app")
     assert "hunter22zz" not in f"{caught.value.message} {caught.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("3\nhunter2: b", "werf.yaml:5: expected a known directive, found `***`"),
+        ("3\n'hunter2 x': b", "werf.yaml:5: expected a known directive, found `*** x`"),
+        ("3\nhunter2: 1\nhunter2: 2", "werf.yaml:5: expected every key once, found '***' again (first at werf.yaml:5)"),
+        ("alpine:hunter2!", "found '***' in '***'"),
+        ("hunter2" * 60, "found 'library/***' in '***'"),
+        ("hunter2é\u200b" * 60, "expected an image reference such as alpine:3.20, found '***'"),
+    ],
+)
+def test_no_piece_of_a_variable_is_told_and_no_cut_one(value: str, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_configuration(source({"werf.yaml": META + 'image: app\nfrom: {{ env "FOO" }}\n'}, {"FOO": value}), "app")
+    assert told in f"{caught.value.where}: {caught.value.message}"
+    assert all("hunter2" not in f"{error.message}{error.hint}" for error in (caught.value, *caught.value.parts))
+
+
+def test_what_only_looks_like_a_piece_of_a_variable_is_told() -> None:
+    text = META + 'image: apps\nfrom: {{ env "FOO" }}\nshel: x\n'
+    with pytest.raises(ConfigError) as caught:
+        load_configuration(source({"werf.yaml": text}, {"FOO": "https://example.com/app"}), "app")
+    assert [error.message for error in caught.value.parts] == [
+        "expected an image reference without https://, found '***'",
+        "expected a known directive, found `shel`",
+    ]
