@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ci_plugin.config.load import load_configuration
-from ci_plugin.config.model import Configuration
+from ci_plugin.config.model import Configuration, StapelImage
 from ci_plugin.errors import ConfigError
 from tests.unit.config.sources import META, source
 
@@ -256,3 +256,10 @@ def test_a_chain_of_a_thousand_images_is_no_cycle_and_is_followed() -> None:
     configuration = load(text)
     assert len(configuration.chain(configuration.get("a999"))) == 999
     assert len(configuration.with_dependencies(["a999"])) == 1000
+
+
+def test_mappings_of_one_target_that_leave_something_out_may_stand_together() -> None:
+    mappings = "git: [{add: /a, to: /x, excludePaths: [b]}, {add: /c, to: /x, excludePaths: [d]}]\n"
+    (image,) = load(HEAD + mappings)
+    assert isinstance(image, StapelImage)
+    assert [item.files.to for item in image.git] == ["/x", "/x"]

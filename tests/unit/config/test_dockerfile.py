@@ -558,3 +558,8 @@ def test_a_default_that_does_not_close_is_mended_by_a_build_argument() -> None:
     text = 'ARG X="1\nFROM a:$X\n'
     assert [item.spelling for item in parse(text).find_references()[1]] == ["a:$X"]
     assert told(text, X="2") == ["from docker.io/library/a:2 2"]
+
+
+def test_a_commit_behind_the_address_of_a_download_holds_nothing() -> None:
+    (found,) = parse(f"FROM a\nADD https://example.com/x.tgz#{'a' * 40} /x\n").remote_sources()
+    assert (found.kind, found.is_held) == ("url", False)

@@ -57,7 +57,7 @@ class TestText:
 
     def test_a_variable_that_is_not_set_stays_the_empty_text(self) -> None:
         text = (
-            '{{ $n := "TAG" }}{{/* env "TAG" */}}\ndimg: app{{- env "A" }}\nfrom: alpine:{{ env $n | default `3` }} # env "B"\n'
+            '{{ $n := "TAG" }}{{- /* (env "TAG") */}}\ndimg: app{{- env "A" }}\nfrom: alpine:{{ env $n | default `3` }} # env "B"\n'
             'fromCacheVersion: "{{ env "C" "1" }}{{ include "v" . }}"\n'
         )
         files = {"dappfile.yml": text, ".dappfiles/v.tmpl": '{{ define "v" }}{{ printf "%s" (env "D") }}{{end}}'}
