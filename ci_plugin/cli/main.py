@@ -155,6 +155,9 @@ def main(argv: Sequence[str] | None = None, outside: Outside | None = None) -> i
     except click.ClickException as error:
         error.show()
         return 2
+    except StagepinError as error:  # before there is a console: while the command and the global options are read
+        print(f"error: {error.message}", *([f"  next: {error.hint}"] if error.hint else []), sep="\n", file=sys.stderr)
+        return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         print("interrupted: run the same command again, it goes on from what is stored", file=sys.stderr)
         return INTERRUPTED
