@@ -11,6 +11,7 @@ from ci_plugin.config.model import Configuration, DockerfileImage, ExternalBase,
 from ci_plugin.config.parts import ExternalSource
 from ci_plugin.config.problems import Problems
 from ci_plugin.config.source import CommittedFiles
+from ci_plugin.config.told_arguments import find_told_fault, told_arguments
 from ci_plugin.errors import ConfigError, Location
 from ci_plugin.values.platform import DEFAULT_PLATFORM, Platform, parse_platform
 from ci_plugin.values.reference import Reference
@@ -100,9 +101,11 @@ def find_references(
         problems.add(fault)
     else:
         with problems.collect():
-            found, unresolved = dockerfile.find_references(image.target, dockerfile_args(image, platform))
+            found, unresolved = dockerfile.find_references(image.target, {**dockerfile_args(image, platform), **told_arguments(image)})
             for item in found:
                 with problems.collect():
+                    if (fault := find_told_fault(item.reference, image, item.location)) is not None:
+                        raise fault
                     uses.append(_config_reference(item, image, platform))
     problems.raise_first()
     return (

@@ -51,6 +51,35 @@ def test_what_cannot_be_told_stops_a_pin_and_is_listed_for_people() -> None:
     assert (unresolved.spelling, unresolved.image, str(unresolved.location)) == ("debian:$V", "p", "Dockerfile:1:6")
 
 
+TOLD = WERF + "dependencies:\n- image: a\n  imports:\n  - {type: ImageName, targetBuildArg: NAME}\n"
+TOLD += "  - {type: ImageRepo, targetBuildArg: REPO}\n"
+TOLD += "  - {type: ImageTag, targetBuildArg: TAG}\n  - {type: ImageDigest, targetBuildArg: DIGEST}\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ARG NAME\nFROM $NAME\n",
+        "ARG NAME=alpine\nFROM $NAME\n",
+        "ARG REPO\nARG TAG\nFROM alpine AS x\nFROM ${REPO}:$TAG\n",
+        "ARG TAG=1\nFROM debian:$TAG\n",
+        "ARG DIGEST\nFROM debian@$DIGEST\n",
+    ],
+)
+def test_a_base_that_dependencies_name_is_refused_also_where_the_argument_has_a_default(text: str) -> None:
+    files = source({"werf.yaml": TOLD, "Dockerfile": text})
+    with pytest.raises(ConfigError, match="found one by a build argument that `dependencies` sets") as caught:
+        list_references(load_configuration(files, "p"), files, default)
+    assert "`fromImage`" in caught.value.hint
+    assert str(caught.value.where).startswith("Dockerfile:")
+
+
+def test_what_dependencies_tell_to_a_run_names_no_base() -> None:
+    files = source({"werf.yaml": TOLD, "Dockerfile": "ARG TAG=1\nFROM debian\nARG TAG NAME\nRUN echo $NAME:$TAG\n"})
+    references = list_references(load_configuration(files, "p"), files, default)
+    assert [str(item.reference) for item in references if item.image == "d"] == ["docker.io/library/debian:latest"]
+
+
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
