@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from ci_plugin.config.context import Dockerignore, find_dockerignore, parse_dockerignore
 from ci_plugin.config.model import Configuration, DockerfileImage, ExternalBase, Image, StapelImage
+from ci_plugin.config.parents import find_parent_fault, is_parent, parent_args
 from ci_plugin.config.parts import ExternalSource
 from ci_plugin.config.problems import Problems
 from ci_plugin.config.source import CommittedFiles
-from ci_plugin.config.told_arguments import find_told_fault, told_arguments
 from ci_plugin.errors import ConfigError, Location
 from ci_plugin.values.platform import DEFAULT_PLATFORM, Platform, parse_platform
 from ci_plugin.values.reference import Reference
@@ -101,12 +101,13 @@ def find_references(
         problems.add(fault)
     else:
         with problems.collect():
-            found, unresolved = dockerfile.find_references(image.target, {**dockerfile_args(image, platform), **told_arguments(image)})
+            found, unresolved = dockerfile.find_references(image.target, dockerfile_args(image, platform))
             for item in found:
                 with problems.collect():
-                    if (fault := find_told_fault(item.reference, image, item.location)) is not None:
+                    if (fault := find_parent_fault(item.reference, image, item.location)) is not None:
                         raise fault
-                    uses.append(_config_reference(item, image, platform))
+                    if not is_parent(item.reference, image):
+                        uses.append(_config_reference(item, image, platform))
     problems.raise_first()
     return (
         tuple(uses),
@@ -196,8 +197,8 @@ def load_dockerignore(image: DockerfileImage, source: CommittedFiles) -> tuple[s
 
 
 def dockerfile_args(image: DockerfileImage, platform: Platform) -> Mapping[str, str]:
-    """The image's build arguments and what the builder sets by itself for this target platform."""
-    return platform_args(image.build_args, platform)
+    """The image's build arguments, stand-ins for those it is told, and what the builder sets by itself for this target platform."""
+    return platform_args({**image.build_args, **parent_args(image)}, platform)
 
 
 def platform_args(build_args: Mapping[str, str], platform: Platform) -> Mapping[str, str]:

@@ -14,11 +14,12 @@ from ci_plugin.config.dockerfile import DockerfileReference
 from ci_plugin.config.dockerfile_content import ContextUse
 from ci_plugin.config.dockerfile_stages import SYNTAX_ARG
 from ci_plugin.config.model import DockerfileImage
+from ci_plugin.config.parents import is_parent, stand_in
 from ci_plugin.config.references import dockerfile_args, load_dockerfile, load_dockerignore, pinned_platform
 from ci_plugin.conveyor.dependencies import SourceOf, plan_dependency
 from ci_plugin.conveyor.inputs import hidden, pairs, texts, visible
 from ci_plugin.conveyor.signature import stage_signature
-from ci_plugin.conveyor.stage import BASE_DIGEST, BuildDockerfile, FromExternal, Input, Stage, Unpinned
+from ci_plugin.conveyor.stage import BASE_DIGEST, BuildDockerfile, FromExternal, FromImage, Input, SourceStage, Stage, Unpinned
 from ci_plugin.errors import ConfigError
 from ci_plugin.pins.pin_set import PinSet
 from ci_plugin.values.platform import Platform
@@ -49,12 +50,17 @@ def dockerfile_stage(image: DockerfileImage, platform: Platform, pins: PinSet, f
     """The stage ``dockerfile``. Raises ConfigError for a missing or wrong Dockerfile, InputError for a reference without a pin."""
     dockerfile = load_dockerfile(image, files)
     args = dockerfile_args(image, platform)
-    uses = dockerfile.references(image.target, args)
+    every = dockerfile.references(image.target, args)
+    uses = [use for use in every if not is_parent(use.reference, image)]
     references = [use for use in uses if use.kind != "syntax"]
     sources: dict[str, Input] = {}
     dependencies = tuple(plan_dependency(item, source, sources) for item in image.dependencies)
+    told = {stand_in(item.source.image).repository: item.source for item in dependencies}
+    parents = {use.reference: told[use.reference.repository] for use in every if is_parent(use.reference, image)}
 
     def pinned(use: DockerfileReference) -> Reference:
+        if use.reference in parents:
+            return use.reference
         pin = pins.get(use.reference, use.location)
         return use.reference.at(pin.digest_for(pinned_platform(use, platform)))
 
@@ -86,7 +92,7 @@ def dockerfile_stage(image: DockerfileImage, platform: Platform, pins: PinSet, f
         context=context,
         is_context_whole=use.whole,
         added=added,
-        base=_base(dockerfile.base_use(image.target, args), pinned, platform),
+        base=_base(dockerfile.base_use(image.target, args), pinned, platform, parents),
         pulled=tuple(dict.fromkeys(pinned(use) for use in uses)),
         needs_buildkit=dockerfile.needs_buildkit,
         dependencies=dependencies,
@@ -94,6 +100,7 @@ def dockerfile_stage(image: DockerfileImage, platform: Platform, pins: PinSet, f
         ssh=image.ssh.value if image.ssh else None,
         network=image.network.value if image.network else None,
         add_hosts=image.add_host.value if image.add_host else (),
+        parents=tuple(parents.items()),
     )
     return Stage(STAGE_NAME, tuple(inputs), signature, work)
 
@@ -120,9 +127,16 @@ def _digest_label(use: DockerfileReference) -> str:
     return f"{BASE_DIGEST} {use.reference}{chosen}"
 
 
-def _base(use: DockerfileReference | None, pinned: Callable[[DockerfileReference], Reference], platform: Platform) -> FromExternal | None:
+def _base(
+    use: DockerfileReference | None,
+    pinned: Callable[[DockerfileReference], Reference],
+    platform: Platform,
+    parents: Mapping[Reference, SourceStage],
+) -> FromExternal | FromImage | None:
     if use is None:
         return None
+    if parent := parents.get(use.reference):
+        return FromImage(parent.image, parent.signature)
     return FromExternal(use.reference, pinned(use), pinned_platform(use, platform))
 
 

@@ -165,7 +165,7 @@ class BuildDockerfile:
     context: tuple[TreeEntry, ...]
     is_context_whole: bool
     added: tuple[ContextFile, ...]
-    base: FromExternal | None
+    base: FromExternal | FromImage | None
     pulled: tuple[Reference, ...]
     needs_buildkit: str | None
     dependencies: tuple[PlannedDependency, ...] = ()
@@ -173,6 +173,8 @@ class BuildDockerfile:
     ssh: str | None = None
     network: str | None = None
     add_hosts: tuple[str, ...] = ()
+    parents: tuple[tuple[Reference, SourceStage], ...] = ()
+    """Images of the configuration that the text takes: what stands for each in it, and the stage that is meant."""
 
 
 Work: TypeAlias = (

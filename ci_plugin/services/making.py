@@ -32,7 +32,7 @@ from ci_plugin.records.stage_labels import Ancestor, StageLabels
 from ci_plugin.services.stage_work.commands import run_commands
 from ci_plugin.services.stage_work.config_change import write_config
 from ci_plugin.services.stage_work.dependencies import TakenFromOthers, dependency_values, put_dependencies
-from ci_plugin.services.stage_work.dockerfile import build_dockerfile, build_settings, open_dockerfile
+from ci_plugin.services.stage_work.dockerfile import build_dockerfile, build_settings, named_parents, open_dockerfile
 from ci_plugin.services.stage_work.files import sync_files, tracked_finding, tracked_writes
 from ci_plugin.services.stage_work.image_spec import write_spec
 from ci_plugin.services.stage_work.imports import ImportReader, Taken, merged
@@ -51,6 +51,7 @@ from ci_plugin.services.workshop import Workshop
 from ci_plugin.values.digest import Digest, ImageId
 from ci_plugin.values.finding import Finding, Severity
 from ci_plugin.values.image_listing import ImageListing
+from ci_plugin.values.reference import Reference
 
 IMPORT_LEAVES_OUT = "import-leaves-out"
 """The rule of an import that takes less than it names."""
@@ -127,8 +128,9 @@ class Maker:
             case WriteSpec() as work:
                 return write_spec(work, self._bring(making), self._text(making), engine).id
             case BuildDockerfile() as work:
-                base, named = open_dockerfile(work, self._shop.bases, self._planned.platform)
-                return self._build(named, making, base, output)
+                with named_parents(self._parents(work), engine) as parents:
+                    base, named = open_dockerfile(work, self._shop.bases, self._planned.platform, parents)
+                    return self._build(named, making, base, output)
             case FromExternal() | FromScratch() | FromArchive() | FromImage() as work:
                 opened = self._open(work)
                 return opened.begin(self._text(making, opened.record)).id
@@ -197,6 +199,12 @@ class Maker:
         return build_dockerfile(
             work, labels, platform, shop.engine, shop.source, output, settings=settings, build_args=making.taken.values
         ).id
+
+    def _parents(self, work: BuildDockerfile) -> Iterator[tuple[str, Reference, ImageId, BaseRecord]]:
+        """The images of the configuration that a Dockerfile takes, in the engine."""
+        for stand_in, source in work.parents:
+            stored, image = self._sources.bring(source.image, source.signature)
+            yield source.image, stand_in, image, image_record(FromImage(source.image, source.signature), stored, self._shop.storage)
 
     def _open(self, work: FromExternal | FromScratch | FromArchive | FromImage) -> OpenBase:
         engine, platform = self._shop.engine, self._planned.platform

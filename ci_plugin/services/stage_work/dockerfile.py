@@ -3,42 +3,104 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from secrets import token_hex
 
 from ci_plugin.config.references import platform_args
-from ci_plugin.conveyor.stage import BuildDockerfile
-from ci_plugin.errors import InputError
+from ci_plugin.conveyor.stage import BuildDockerfile, FromExternal, FromImage
+from ci_plugin.errors import InputError, Unavailable
 from ci_plugin.ports import NO_BUILD_SETTINGS, BuildSettings, ContextFile, Engine, EngineImage, OutputSink, SourceTree
 from ci_plugin.records.build_record import BaseRecord, BaseState
 from ci_plugin.services.stage_work.mounts import SecretReader
 from ci_plugin.services.stage_work.opening import external_record
-from ci_plugin.services.stage_work.pulling import Bases
+from ci_plugin.services.stage_work.pulling import Bases, Pulled
 from ci_plugin.services.stage_work.secrets import AgentReader
+from ci_plugin.values.digest import ImageId
 from ci_plugin.values.platform import Platform
-from ci_plugin.values.reference import Reference
+from ci_plugin.values.reference import Reference, Repository
 from ci_plugin.values.tree import TreeEntry
 
 _READS_CONTEXT = re.compile(r"\s*(?:(?:COPY|ADD)\s(?!\s*(?:--\S+\s+)*--from=)|RUN\s+--mount=)", re.IGNORECASE)
 _NAMES_IMAGE = re.compile(r"(?:\s--from=|--mount=\S*\bfrom=)[\"']?([^\s,\"']+)", re.IGNORECASE)
+_OWN_REGISTRY = "stagepin.local"
 _FIRST_FILES, _MOST_FILES = 256, 8192
 _WANTED_BYTES = 1 << 24
 _STAGE_NAME = re.compile(r"^\s*FROM\s.*\sAS\s+(\S+)\s*$", re.IGNORECASE | re.MULTILINE)
 
 
-def open_dockerfile(work: BuildDockerfile, bases: Bases, platform: Platform) -> tuple[BaseRecord, BuildDockerfile]:
+def open_dockerfile(
+    work: BuildDockerfile, bases: Bases, platform: Platform, parents: Sequence[NamedParent] = ()
+) -> tuple[BaseRecord, BuildDockerfile]:
     """Make all references present in the engine, with our credentials and by digest.
 
     Gives the record of what the target begins with, and the work with the names under which the engine has them. Raises InputError for a
     base whose ONBUILD reads files of the context, which nobody knew of when the context was chosen, or names an image, which nobody pinned.
+    ``parents``: the images of the configuration that the text takes.
     """
     pulled = {reference: bases.pull(reference) for reference in work.pulled}
-    for reference, base in pulled.items():
-        _refuse_images(reference, base.image, work.text)
+    images = {str(reference): base.image for reference, base in pulled.items()}
+    images |= {f"image {parent.source!r}": parent.image for parent in parents}
+    for name, image in images.items():
+        _refuse_images(name, image, work.text)
         if not work.is_context_whole:
-            _refuse_triggers(reference, base.image)
-    record = external_record(work.base, pulled[work.base.pinned].image) if work.base else BaseRecord(None, None, BaseState.SCRATCH, ())
-    return record, _named(work, platform, {reference: base.place for reference, base in pulled.items()})
+            _refuse_triggers(name, image)
+    places = {reference: base.place for reference, base in pulled.items()} | {parent.stand_in: parent.name for parent in parents}
+    return _record(work, pulled, parents), _named(work, platform, places)
+
+
+def _record(work: BuildDockerfile, pulled: Mapping[Reference, Pulled], parents: Sequence[NamedParent]) -> BaseRecord:
+    match work.base:
+        case None:
+            return BaseRecord(None, None, BaseState.SCRATCH, ())
+        case FromExternal() as base:
+            return external_record(base, pulled[base.pinned].image)
+        case FromImage(image=name):
+            return next(parent.record for parent in parents if parent.source == name)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedParent:
+    """Another image of the configuration, ``source``, in the engine under a ``name`` that nobody else has.
+
+    ``stand_in`` stands for it in the Dockerfile; ``record`` is what a record says of it as a base.
+    """
+
+    source: str
+    stand_in: Reference
+    name: Reference
+    image: EngineImage
+    record: BaseRecord
+
+
+@contextmanager
+def named_parents(parents: Iterable[tuple[str, Reference, ImageId, BaseRecord]], engine: Engine) -> Iterator[Sequence[NamedParent]]:
+    """Names of our own for these images while a Dockerfile is built on them: a FROM takes no ID. The names are gone in the end.
+
+    ``parents``: image of the configuration, what stands for it, its ID, its record. Raises Unavailable where a name means another image in
+    the end than in the beginning.
+    """
+    named: list[NamedParent] = []
+    try:
+        for source, stand_in, image, record in parents:
+            name = Repository(_OWN_REGISTRY, "parent").tagged(token_hex(16))
+            engine.tag(image, name)
+            named.append(NamedParent(source, stand_in, name, _same_image(engine, name, image), record))
+        yield named
+        for parent in named:
+            _same_image(engine, parent.name, parent.image.id)
+    finally:
+        for parent in named:
+            engine.untag(parent.name)
+
+
+def _same_image(engine: Engine, name: Reference, image: ImageId) -> EngineImage:
+    found = engine.find_image(str(name))
+    if found is None or found.id != image:
+        message = f"expected the engine to have {image} under the name {name}, found {found.id if found else 'nothing'}"
+        raise Unavailable(message, hint="does somebody prune or rename images of this engine meanwhile? run again")
+    return found
 
 
 def _named(work: BuildDockerfile, platform: Platform, places: Mapping[Reference, Reference]) -> BuildDockerfile:
@@ -62,7 +124,7 @@ def _syntax_named(build_args: Mapping[str, str], places: Mapping[Reference, Refe
         yield name, " ".join(names.get(word, word) for word in value.split()) if name == SYNTAX_ARG else value
 
 
-def _refuse_triggers(reference: Reference, image: EngineImage) -> None:
+def _refuse_triggers(reference: str, image: EngineImage) -> None:
     for trigger in _triggers(image):
         if _READS_CONTEXT.match(trigger):
             found = f"{reference} with `ONBUILD {trigger[:100]}`"
@@ -72,7 +134,7 @@ def _refuse_triggers(reference: Reference, image: EngineImage) -> None:
             )
 
 
-def _refuse_images(reference: Reference, image: EngineImage, dockerfile: str) -> None:
+def _refuse_images(reference: str, image: EngineImage, dockerfile: str) -> None:
     """Of what a trigger names, only a stage of the Dockerfile itself (or ``scratch``) is known not to be an image that moves."""
     stages = {"scratch", *(match[1].lower() for match in _STAGE_NAME.finditer(dockerfile))}
     for trigger in _triggers(image):

@@ -61,16 +61,24 @@ TOLD += "  - {type: ImageTag, targetBuildArg: TAG}\n  - {type: ImageDigest, targ
     [
         "ARG NAME\nFROM $NAME\n",
         "ARG NAME=alpine\nFROM $NAME\n",
-        "ARG REPO\nARG TAG\nFROM alpine AS x\nFROM ${REPO}:$TAG\n",
-        "ARG TAG=1\nFROM debian:$TAG\n",
-        "ARG DIGEST\nFROM debian@$DIGEST\n",
+        "ARG REPO\nARG TAG\nFROM ${REPO}:$TAG\n",
+        "ARG REPO DIGEST\nFROM $REPO@$DIGEST\n",
     ],
 )
-def test_a_base_that_dependencies_name_is_refused_also_where_the_argument_has_a_default(text: str) -> None:
+def test_a_base_that_dependencies_name_is_no_external_image(text: str) -> None:
     files = source({"werf.yaml": TOLD, "Dockerfile": text})
-    with pytest.raises(ConfigError, match="found one by a build argument that `dependencies` sets") as caught:
+    assert [item for item in list_references(load_configuration(files, "p"), files, default) if item.image == "d"] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["ARG TAG=1\nFROM debian:$TAG\n", "ARG DIGEST\nFROM debian@$DIGEST\n", "ARG REPO\nFROM $REPO\n", "ARG NAME\nFROM $NAME-slim\n"],
+)
+def test_a_base_by_a_part_of_what_is_told_is_refused(text: str) -> None:
+    files = source({"werf.yaml": TOLD, "Dockerfile": text})
+    with pytest.raises(ConfigError, match="found one by another part of what is told") as caught:
         list_references(load_configuration(files, "p"), files, default)
-    assert "`fromImage`" in caught.value.hint
+    assert "`type: ImageName`" in caught.value.hint
     assert str(caught.value.where).startswith("Dockerfile:")
 
 
