@@ -26,6 +26,7 @@ from ci_plugin.services.keeping import places_of
 from ci_plugin.services.pinning import Adopted
 from ci_plugin.services.recording import finish_all, keep_record, make_record, require_built, settled
 from ci_plugin.services.scheduler import Outcome, run_graph
+from ci_plugin.services.stage_work.dependencies import refuse_digests
 from ci_plugin.services.stage_work.mounts import Surroundings
 from ci_plugin.services.stage_work.secrets import find_agents, read_secrets
 from ci_plugin.services.tagging import Tagged, fill_tags, set_tags
@@ -43,6 +44,8 @@ class Build:
         session.need_committed()
         self._plan = make_plan(session.configuration, pins, session.files, images, session.platforms)
         self._storage = open_storage(session, publishing)
+        if self._storage.repository is None:
+            refuse_digests(planned.image for planned in self._plan)
         self._keeps_local = keeps_local(session, publishing)
         self._tags = self._fill_tags(publishing.tags, images)
         self._progress = Progress(session.console, {planned.title: [stage.name for stage in planned.stages] for planned in self._plan})

@@ -198,7 +198,8 @@ class Builder:
             return InputError(f"expected a build that has what its Dockerfile asks for, found: {asked.removeprefix('; ')}", hint=hint)
         match kind_of(text):
             case Failure.UNKNOWN:
-                return StageFailed(f"expected the build to succeed, found: {text}", output=log.text, hint="mend the Dockerfile")
+                hint = "mend the Dockerfile; a file that is not committed comes into the build with --context-add (`contextAddFiles`)"
+                return StageFailed(f"expected the build to succeed, found: {text}", output=log.text, hint=hint)
             case Failure.INPUT:
                 return InputError(f"expected a Dockerfile this engine can build, found: {text}", hint=_input_hint(text))
             case _:

@@ -191,4 +191,6 @@ def _reason(error: BaseException) -> str:
         return str(error.explanation)
     while error.__cause__ or error.__context__:
         error = error.__cause__ or error.__context__ or error
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return str(error) or type(error).__name__

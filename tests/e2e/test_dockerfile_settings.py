@@ -46,6 +46,17 @@ def test_a_secret_of_the_command_line_is_used_and_shown_nowhere(project: RealPro
     assert "built in" not in again.err
 
 
+def test_a_file_that_is_not_committed_is_told_with_the_way_to_bring_it(project: RealProject) -> None:
+    project.write("Dockerfile", "FROM scratch\nCOPY made.txt /\n")
+    project.repository.commit()
+    ran = project.run("build", "--pin", "--repo", project.stages)
+    assert ran.code == 1
+    assert "made.txt" in ran.err
+    assert "a file that is not committed comes into the build with --context-add" in ran.err
+    (project.repository.directory / "made.txt").write_text("made")
+    project.must("build", "--pin", "--repo", project.stages, "--context-add", "made.txt")
+
+
 def test_a_secret_that_is_missing_is_asked_for_before_the_build(project: RealProject) -> None:
     project.write("werf.yaml", "project: p\nconfigVersion: 1\n---\nimage: app\ndockerfile: Dockerfile\nsecrets:\n- {id: token, env: IT}\n")
     project.write("Dockerfile", TEXT)

@@ -96,8 +96,9 @@ def test_an_image_that_was_told_of_one_that_is_gone_is_made_anew_and_verifies(pr
 
 def test_a_digest_in_local_is_refused_where_it_is_asked_for(project: Project) -> None:
     project.commit(config=LIB + APP)
-    ran = project.pipeline().job().run("build", "--pin", "--repo", ":local")
-    assert ran.code == 2
+    job = project.pipeline().job()
+    ran = job.run("build", "--pin", "--repo", ":local")
+    assert (ran.code, job.engine.ran) == (2, []), "nothing is built before it is told"
     assert "error: expected an image that has a digest for ImageDigest, found one in :local, where none has\n  at: werf.yaml:" in ran.err
     assert "next: take ImageID there, or build into a registry: `--repo REPOSITORY`" in ran.err
 

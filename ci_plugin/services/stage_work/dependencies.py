@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from ci_plugin.config.model import Image
 from ci_plugin.conveyor.stage import PlannedDependency
 from ci_plugin.errors import InputError, Location
 from ci_plugin.ports import Engine, EngineImage, FileChanges, ImageChange, StoredStage
@@ -60,6 +61,13 @@ def dependency_values(
     )
 
 
+def refuse_digests(images: Iterable[Image]) -> None:
+    """Before anything is built where nothing has a manifest. Raises InputError for the first image that is told the digest of another."""
+    for image in images:
+        for fact in (fact for item in image.dependencies for fact in item.imports if fact.type == "ImageDigest"):
+            raise _no_digest(fact.location)
+
+
 def fact_value(kind: str, signature: str, stored: StoredStage, names: Repository, where: Location | None = None) -> str:
     """One fact about a stored stage. ImageID is the digest of its config, ImageDigest that of its manifest for this platform."""
     match kind:
@@ -73,9 +81,13 @@ def fact_value(kind: str, signature: str, stored: StoredStage, names: Repository
             return str(stored.image_id)
         case _:
             if stored.descriptor is None:
-                message = "expected an image that has a digest for ImageDigest, found one in :local, where none has"
-                raise InputError(message, hint="take ImageID there, or build into a registry: `--repo REPOSITORY`", where=where)
+                raise _no_digest(where)
             return str(stored.descriptor.digest)
+
+
+def _no_digest(where: Location | None) -> InputError:
+    message = "expected an image that has a digest for ImageDigest, found one in :local, where none has"
+    return InputError(message, hint="take ImageID there, or build into a registry: `--repo REPOSITORY`", where=where)
 
 
 def list_outdated(

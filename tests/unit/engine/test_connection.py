@@ -14,7 +14,9 @@ def _no_credentials(registry: str) -> None:
 
 def test_no_engine_is_the_callers_to_mend_and_says_where_it_looked(tmp_path: Path) -> None:
     engine = DockerEngine(f"unix://{tmp_path}/none.sock", credentials=_no_credentials, environ={})
-    with pytest.raises(InputError, match=r"^no Docker engine reachable at unix://.*none.sock: expected an answer, found") as caught:
+    with pytest.raises(
+        InputError, match=r"^no Docker engine reachable at unix://.*none.sock: expected an answer, found No such file or directory$"
+    ) as caught:
         engine.native_platform()
     assert caught.value.exit_code == 2
     assert "DOCKER_HOST" in caught.value.hint
