@@ -138,8 +138,9 @@ class _Mapping:
         """Files of the repository as they are in the image."""
         files = self._mapping.files
         for path, mode, blob in listing:
-            target = self._selector.target(relative_to(self._selector.add, path))
-            yield MappedFile(target, mode, blob, files.owner, files.group, self._repository.key, path)
+            relative = relative_to(self._selector.add, path)
+            root = files.to if relative else ""
+            yield MappedFile(self._selector.target(relative), mode, blob, files.owner, files.group, self._repository.key, path, root)
 
     def _takes(self, path: str) -> bool:
         relative = relative_to(self._selector.add, path)

@@ -82,7 +82,7 @@ class LayerPlan:
 
 def check_changes(changes: FileChanges) -> None:
     """Raises InputError for a name no layer can hold, Bug for a path that is none."""
-    for path in (*changes.removed, *changes.emptied, *(file.path for file in changes.written)):
+    for path in (*changes.removed, *changes.emptied, *(file.path for file in (*changes.written, *changes.directories))):
         parts = path.split("/")[1:]
         if not path.startswith("/") or (path != "/" and {"", ".", ".."} & set(parts)) or "\0" in path:
             raise Bug(f"expected an absolute, plain path in an image, found {path[:300]!r}")
@@ -119,7 +119,18 @@ def plan_layer(changes: FileChanges, tree: ImageTree, owners: Owners, *, careful
             known.add(file.path)
         return missing
 
-    return LayerPlan(_removed(changes, tree), [PlannedFile(file, made(file), *owners(file)) for file in changes.written])
+    written = (*_missing(changes, tree), *changes.written)
+    return LayerPlan(_removed(changes, tree), [PlannedFile(file, made(file), *owners(file)) for file in written])
+
+
+def _missing(changes: FileChanges, tree: ImageTree) -> Iterator[LayerFile]:
+    """The directories to make, outer ones first; below one that is missing nothing is asked for."""
+    missing: set[str] = set()
+    for directory in sorted(changes.directories, key=lambda file: file.path):
+        is_gone = directory.path in changes.removed
+        if is_gone or not missing.isdisjoint(_ancestors(directory.path)) or tree.find_kind(directory.path) is None:
+            missing.add(directory.path)
+            yield directory
 
 
 def tar_header(file: LayerFile, uid: int, gid: int) -> TarInfo:

@@ -113,11 +113,13 @@ class FileChanges:
 
     A file written where a directory stands replaces it and all below; one written below a file replaces the file. Missing parents are made
     (root, 0755), parents that are there stay as they are, and so does a directory that is written again with the same metadata.
+    ``directories`` are made before what is written, those that are not there.
     """
 
     removed: tuple[str, ...] = ()
     emptied: tuple[str, ...] = ()
     written: Sequence[LayerFile] = ()
+    directories: Sequence[LayerFile] = ()
 
     def __bool__(self) -> bool:
         return bool(self.removed) or bool(self.written)

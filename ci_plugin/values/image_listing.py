@@ -19,8 +19,9 @@ OWN = ""
 class MappedFile:
     """One file in the image: ``path`` is absolute and clean, ``mode`` and ``blob`` are git's; owner and group None for root.
 
-    ``repository`` and ``source`` say where its bytes are read: the key of a repository (``OWN`` is the project's) and the path in it.
-    They are no part of what the file is.
+    ``repository`` and ``source`` say where its bytes are read: the key of a repository (``OWN`` is the project's) and the path in it;
+    ``root`` is the directory of the image its mapping fills, which with all below belongs to the same owner where git makes it; empty where
+    the mapping is this one file. They are no part of what the file is.
     """
 
     path: str
@@ -30,6 +31,17 @@ class MappedFile:
     group: str | None = None
     repository: str = field(default=OWN, compare=False)
     source: str = field(default="", compare=False)
+    root: str = field(default="", compare=False)
+
+    @property
+    def owned_directories(self) -> tuple[str, ...]:
+        """The directories from ``root`` down to the file, without the image's root; none where it has no owner of its own."""
+        if not self.root or (self.owner is None and self.group is None):
+            return ()
+        above = [
+            parent for parent in directories_above([self.path]) if parent == self.root or parent.startswith(f"{self.root.rstrip('/')}/")
+        ]
+        return tuple(sorted(above))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +90,16 @@ class ImageListing:
         """The files by their path."""
         return {file.path: file for file in self.files}
 
+    @cached_property
+    def directories(self) -> set[str]:
+        """Every directory above its files but the image's root."""
+        return directories_above(self.by_path)
+
     def change_from(self, before: ImageListing) -> ListingChange:
         """What has to be done to an image that holds ``before``."""
         written = tuple(file for file in self.files if before.by_path.get(file.path) != file)
         removed = tuple(file.path for file in before.files if file.path not in self.by_path)
-        kept = _directories(self.by_path)
-        emptied = _directories(removed) - kept
+        emptied = directories_above(removed) - self.directories
         return ListingChange(removed, tuple(sorted(emptied, key=lambda path: (-path.count("/"), path))), written)
 
     def to_document(self) -> bytes:
@@ -104,7 +120,7 @@ def parse_image_listing(data: bytes) -> ImageListing:
     return ImageListing.of(files)
 
 
-def _directories(paths: Iterable[str]) -> set[str]:
+def directories_above(paths: Iterable[str]) -> set[str]:
     """Every directory above these paths but the root."""
     found: set[str] = set()
     for path in paths:

@@ -156,6 +156,15 @@ class TestWriting:
         assert found["app/new"] == found["app/new/er"] == Seen("directory", 0o755)
         assert found["app/one"].text == b"1"
 
+    def test_directories_are_made_where_nothing_is_and_others_stay_as_they_are(self, site: Site, base: EngineImage) -> None:
+        wanted = [directory(path, 0o700, "web") for path in ("/app", "/app/new", "/app/new/er", "/app/two", "/srv")]
+        changes = FileChanges(("/app/two",), (), [file("/app/new/er/x"), file("/app/two/y")], wanted)
+        child = site.engine.put_files(base.id, changes, ImageChange())
+        found = look(site.engine, child.id, "/app")
+        assert found["app"] == Seen("directory", 0o750, owner=(7, 8))
+        made = Seen("directory", 0o700, owner=(1001, 0))
+        assert found["app/new"] == found["app/new/er"] == found["app/two"] == look(site.engine, child.id, "/srv")["srv"] == made
+
     def test_a_directory_that_is_written_gets_the_metadata_it_is_written_with(self, site: Site, base: EngineImage) -> None:
         found = look(site.engine, put(site, base, directory("/app/deep", 0o700, "web")).id, "/app/deep")
         assert found["deep"] == Seen("directory", 0o700, owner=(1001, 0))

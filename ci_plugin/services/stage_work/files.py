@@ -94,7 +94,18 @@ def sync_files(files: ImageListing, before: ImageListing, parent: ImageId, chang
     modified = git.modified()
     with Spool() as spool:
         written = [_layer_file(file, kept, modified) for file, kept in _read(difference.written, git.sources, spool)]
-        return engine.put_files(parent, FileChanges(difference.removed, emptied, written), change or ImageChange()).id
+        made = tuple(_directories(difference.written, before, modified))
+        return engine.put_files(parent, FileChanges(difference.removed, emptied, written, made), change or ImageChange()).id
+
+
+def _directories(written: Sequence[MappedFile], before: ImageListing, modified: int) -> Iterator[LayerFile]:
+    """The directories that files with an owner bring along; what was there before git came is not git's to give away."""
+    seen = set(before.directories)
+    for file in written:
+        for path in file.owned_directories:
+            if path not in seen:
+                seen.add(path)
+                yield LayerFile(path, "directory", 0o755, owner=file.owner, group=file.group, modified=modified)
 
 
 def _read(files: Sequence[MappedFile], sources: SourceTrees, spool: Spool) -> Iterator[tuple[MappedFile, Kept]]:

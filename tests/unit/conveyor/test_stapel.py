@@ -138,6 +138,24 @@ def test_another_owner_is_another_content_of_the_image() -> None:
     assert {file.owner for file in work.files} == {"b"}
 
 
+@pytest.mark.parametrize(
+    ("mapping", "expected"),
+    [
+        (
+            "{to: /srv/app, owner: a}",
+            {"/srv/app/src/lib/a.h": ("/srv/app", "/srv/app/src", "/srv/app/src/lib"), "/srv/app/bin/tool": ("/srv/app", "/srv/app/bin")},
+        ),
+        ("{to: /srv/app}", {"/srv/app/bin/tool": ()}),
+        ("{add: /bin/tool, to: /usr/bin/tool, owner: a}", {"/usr/bin/tool": ()}),
+        ("{to: /, group: a}", {"/bin/tool": ("/bin",)}),
+    ],
+)
+def test_the_directories_of_files_with_an_owner_are_known(mapping: str, expected: Mapping[str, tuple[str, ...]]) -> None:
+    work = get(plan(f"image: app\nfrom: alpine\ngit: [{mapping}]\n"), "gitArchive").work
+    assert isinstance(work, PutFiles)
+    assert {path: work.files.by_path[path].owned_directories for path in expected} == expected
+
+
 def paths(text: str, files: Mapping[str, bytes] = FILES) -> list[str]:
     work = get(plan(text, files), "gitArchive").work
     assert isinstance(work, PutFiles)
