@@ -20,7 +20,7 @@ SPEC = """imageSpec:
     entrypoint: [/bin/serve]
     user: app
     stopSignal: SIGQUIT
-    healthcheck: {test: [CMD, /probe], interval: 5000000000, retries: 2}
+    healthcheck: {test: [CMD, /probe], interval: 5, retries: 2}
 """
 STAPEL = "image: app\nfrom: BASE\nfromLatest: true\ndocker:\n  ENV: {USER_NAME: Ann}\n  LABEL: {maintainer: Bob}\n  CMD: [run]\n"
 

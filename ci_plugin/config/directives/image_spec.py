@@ -8,6 +8,8 @@ from ci_plugin.config.parts import Healthcheck, ImageSpec
 from ci_plugin.config.sections import Key, Section, Table, mapping
 from ci_plugin.config.yaml_nodes import read_flag, read_integer, read_text, read_text_map, read_texts
 
+_NANOSECONDS = 10**9
+"""In a second: werf counts these times in seconds, Docker's API in nanoseconds."""
 AUTHOR = Key("author", read_text)
 CLEAR_HISTORY = Key("clearHistory", read_flag)
 LABELS, ENV = Key("labels", read_text_map), Key("env", read_text_map)
@@ -19,8 +21,8 @@ REMOVE_ENV = Key("removeEnv", read_texts)
 GLOBAL_FLAGS = tuple(Key(name, read_flag) for name in ("clearWerfLabels", "removeWerfLabels", "keepEssentialWerfLabels"))
 FLAGS = (*GLOBAL_FLAGS, *(Key(name, read_flag) for name in ("clearCmd", "clearEntrypoint", "clearUser", "clearWorkingDir")))
 TEST, RETRIES = Key("test", read_texts), Key("retries", read_integer)
-INTERVAL, TIMEOUT = Key("interval", read_integer, "Nanoseconds"), Key("timeout", read_integer, "Nanoseconds")
-START_PERIODS = (Key("startPeriod", read_integer, "Nanoseconds"), Key("startperiod", read_integer, "Nanoseconds"))
+INTERVAL, TIMEOUT = Key("interval", read_integer, "Seconds"), Key("timeout", read_integer, "Seconds")
+START_PERIODS = (Key("startPeriod", read_integer, "Seconds"), Key("startperiod", read_integer, "Seconds"))
 HEALTHCHECK = mapping("healthcheck", Table.of((TEST, INTERVAL, TIMEOUT, *START_PERIODS, RETRIES)))
 _CONFIG_KEYS: tuple[Key[object], ...] = (LABELS, ENV, CMD, ENTRYPOINT, EXPOSE, VOLUMES, USER, WORKING_DIR, STOP_SIGNAL)
 _CONFIG_KEYS += (REMOVE_LABELS, REMOVE_VOLUMES, REMOVE_ENV, HEALTHCHECK)
@@ -69,8 +71,12 @@ def _healthcheck(section: Section | None) -> Healthcheck | None:
     if section is None:
         return None
     start = next((section.get(key) for key in START_PERIODS if section.has(key)), None)
-    times = (section.get(INTERVAL), section.get(TIMEOUT), start)
-    return Healthcheck(section.get(TEST) or (), *times, retries=section.get(RETRIES))
+    interval, timeout = _nanoseconds(section.get(INTERVAL)), _nanoseconds(section.get(TIMEOUT))
+    return Healthcheck(section.get(TEST) or (), interval, timeout, _nanoseconds(start), retries=section.get(RETRIES))
+
+
+def _nanoseconds(seconds: int | None) -> int | None:
+    return None if seconds is None else seconds * _NANOSECONDS
 
 
 def merge_specs(whole: ImageSpec | None, own: ImageSpec | None) -> ImageSpec | None:

@@ -81,18 +81,20 @@ def named_parents(parents: Iterable[tuple[str, Reference, ImageId, BaseRecord]],
     ``parents``: image of the configuration, what stands for it, its ID, its record. Raises Unavailable where a name means another image in
     the end than in the beginning.
     """
+    names: list[Reference] = []
     named: list[NamedParent] = []
     try:
         for source, stand_in, image, record in parents:
             name = Repository(_OWN_REGISTRY, "parent").tagged(token_hex(16))
+            names.append(name)
             engine.tag(image, name)
             named.append(NamedParent(source, stand_in, name, _same_image(engine, name, image), record))
         yield named
         for parent in named:
             _same_image(engine, parent.name, parent.image.id)
     finally:
-        for parent in named:
-            engine.untag(parent.name)
+        for name in names:
+            engine.untag(name)
 
 
 def _same_image(engine: Engine, name: Reference, image: ImageId) -> EngineImage:
