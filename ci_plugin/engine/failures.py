@@ -29,7 +29,8 @@ class Failure(Enum):
 
 _TABLE: tuple[tuple[Failure, str], ...] = (
     # First what a retry may heal: some of these texts also contain words of the later rows ("server misbehaving ... not found").
-    (Failure.OUTSIDE, r"toomanyrequests|too many requests|429"),
+    # 429 as a word: it is a part of ports, digests and repositories too.
+    (Failure.OUTSIDE, r"toomanyrequests|too many requests|(?:^|\s)429(?![^\s:,.])"),
     (
         Failure.OUTSIDE,
         r"(http status|status code|response status)[^:]*: ?5\d\d|\b5\d\d (internal server error|bad gateway|service unavailable)",
